@@ -1,0 +1,89 @@
+"""What all command-line programs share: strict arguments, one-line errors, exit statuses."""
+
+import argparse
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from dnnlib.errors import UserError, suggest
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse with defaults in --help, no abbreviations, and a hint for misspelt options."""
+
+    def __init__(self, **options):
+        super().__init__(
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **options
+        )
+        # Sub-parsers are made from the same class; one --debug at the end of any of them is enough.
+        self.add_argument(
+            "--debug", action="store_true", help="show the traceback of an error"
+        )
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace=None):
+        parsed, unknown = self.parse_known_args(args, namespace)
+        for argument in unknown:
+            name = argument.split("=")[0]
+            self.error(f"unknown argument {name}{suggest(name, self._known_options())}")
+        return parsed
+
+    def _known_options(self) -> list[str]:
+        options = list(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    options += parser._option_string_actions
+        return options
+
+    def error(self, message: str):
+        raise UserError(f"{self.prog}: {message} (see {self.prog} --help)")
+
+
+def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
+    """Run `main(arguments)` and return its exit status.
+
+    0: done. 2: something the user can put right, told in one line. 130: Ctrl-C. Any other exception
+    is a fault of ours and keeps its traceback (status 1).
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        main(arguments)
+    except UserError as error:
+        return _fail(str(error), arguments)
+    except OSError as error:
+        if error.errno not in _REMEDIES and not isinstance(error, FileNotFoundError):
+            raise
+        return _fail(_describe(error), arguments)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EACCES: "no permission; choose another place or change its permissions",
+    errno.EPERM: "no permission; choose another place or change its permissions",
+    errno.EROFS: "this file system is read-only; choose another place",
+    errno.ENOENT: "no such file or directory; check the path",
+    errno.ENOTDIR: "a part of this path is a file, not a directory; choose another place",
+    errno.EISDIR: "this is a directory; a file is needed",
+}
+
+
+def _describe(error: OSError) -> str:
+    remedy = _REMEDIES.get(error.errno, error.strerror or "cannot be used")
+    return f"{error.filename}: {remedy}" if error.filename else remedy
+
+
+def _fail(message: str, arguments: Sequence[str]) -> int:
+    if "--debug" in arguments:
+        traceback.print_exc()
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return 2

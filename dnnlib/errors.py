@@ -1,0 +1,18 @@
+"""Errors that a user can act on."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can put right.
+
+    The message is one line that says what is wrong and what to do; scripts print it without a
+    traceback and end with exit status 2.
+    """
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean "x"?` for the known name nearest to `name`, or an empty string."""
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f'; did you mean "{nearest[0]}"?' if nearest else ""
