@@ -1,0 +1,26 @@
+"""StyleGAN2's two special operations, upfirdn2d and bias_act, and the resampling built on them."""
+
+from dnnlib.ops.activations import activation_gain
+from dnnlib.ops.dispatch import bias_act, implementation, set_implementation, upfirdn2d
+from dnnlib.ops.resampling import (
+    conv_downsample2d,
+    downsample2d,
+    filter2d,
+    setup_kernel,
+    upsample2d,
+    upsample_conv2d,
+)
+
+__all__ = [
+    "activation_gain",
+    "bias_act",
+    "conv_downsample2d",
+    "downsample2d",
+    "filter2d",
+    "implementation",
+    "set_implementation",
+    "setup_kernel",
+    "upfirdn2d",
+    "upsample2d",
+    "upsample_conv2d",
+]

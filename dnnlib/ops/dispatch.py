@@ -1,0 +1,93 @@
+"""The public upfirdn2d and bias_act, and the choice between native and reference implementation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.errors import UserError, suggest
+from dnnlib.ops import reference
+from dnnlib.ops.activations import find_activation
+from dnnlib.ops.resample_geometry import make_resampling
+
+FLOAT_TYPES = (tf.float32, tf.bfloat16, tf.float16)
+
+
+def upfirdn2d(
+    x: tf.Tensor,
+    kernel: np.ndarray,
+    *,
+    up: int | Sequence[int] = 1,
+    down: int | Sequence[int] = 1,
+    padding: Sequence[int] = (0, 0, 0, 0),
+    gain: float = 1.0,
+) -> tf.Tensor:
+    """Upsample by zero insertion, pad, convolve every channel with `kernel`, downsample.
+
+    x: [B, H, W, C] of float32, bfloat16 or float16 (sums are float32 throughout). `up` and `down`
+    are an int or a (y, x) pair; `padding` is (top, bottom, left, right), negative values crop.
+    `kernel` is a constant array, [kh, kw] or [n] for its outer product, applied as a true
+    convolution (flipped) and not normalised. Returns [B, Ho, Wo, C] with
+    Ho = (H * up + top + bottom - kh) // down + 1. Differentiable to any order.
+    """
+    x = _check_float(x, "upfirdn2d")
+    if x.shape.rank != 4:
+        raise ValueError(f"upfirdn2d: x must be [B, H, W, C], not shape {x.shape}")
+    resampling = make_resampling(kernel, up=up, down=down, padding=padding, gain=gain)
+    if x.shape[1] is not None and x.shape[2] is not None:
+        resampling.output_size(x.shape[1], x.shape[2])
+    return reference.upfirdn2d(x, resampling)
+
+
+def bias_act(
+    x: tf.Tensor,
+    bias: tf.Tensor | None = None,
+    *,
+    activation: str = "linear",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> tf.Tensor:
+    """Return clip(gain * activation(x + bias), -clamp, clamp).
+
+    x: [..., C] of float32, bfloat16 or float16; bias: [C], of any float type, or None. `alpha` (the
+    slope of lrelu below 0) and `gain` default to the activation's own (see `activation_gain`);
+    without `clamp` nothing is clipped. Differentiable to any order.
+    """
+    x = _check_float(x, "bias_act")
+    if bias is not None:
+        bias = tf.convert_to_tensor(bias)
+        if bias.shape.rank != 1 or not bias.shape.is_compatible_with(x.shape[-1:]):
+            raise ValueError(f"bias_act: bias {bias.shape} does not fit the last axis of {x.shape}")
+    found = find_activation(activation)
+    return reference.bias_act(
+        x,
+        bias,
+        activation=activation,
+        alpha=found.alpha if alpha is None else float(alpha),
+        gain=found.gain if gain is None else float(gain),
+        clamp=None if clamp is None else float(clamp),
+    )
+
+
+def set_implementation(name: str) -> None:
+    """Choose "auto" (native if it can be had), "native" (or a UserError) or "reference"."""
+    known = ("auto", "native", "reference")
+    if name not in known:
+        raise UserError(
+            f'unknown ops implementation "{name}"{suggest(name, known)}; known: {", ".join(known)}'
+        )
+    if name == "native":
+        raise UserError("the native ops are not there yet; use --ops auto or --ops reference")
+
+
+def implementation() -> str:
+    """Tell which implementation is live and why, in one line."""
+    return "reference: the native ops are not there yet"
+
+
+def _check_float(x: tf.Tensor, where: str) -> tf.Tensor:
+    x = tf.convert_to_tensor(x)
+    if x.dtype not in FLOAT_TYPES:
+        raise TypeError(f"{where}: x must be float32, bfloat16 or float16, not {x.dtype.name}")
+    return x
