@@ -1,0 +1,25 @@
+"""Data sets: from picture files to TFRecord shards with a manifest, and from shards to batches.
+
+`open_dataset` needs TensorFlow and imports it when called; everything that prepares data works
+without, so that the worker processes of `prepare_data.py` start quickly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datasets.dataset import Dataset
+
+__all__ = ["open_dataset"]
+
+
+def open_dataset(directory: str | Path, resolution: int | None = None) -> Dataset:
+    """Open a prepared data set directory (ours or the official program's).
+
+    resolution: which of the stored resolutions; the largest if None.
+    """
+    from datasets.opening import open_directory
+
+    return open_directory(Path(directory), resolution)

@@ -1,0 +1,180 @@
+"""Finding out what lies in a data set directory, with one clear error for whatever is wrong."""
+
+from pathlib import Path
+
+import numpy as np
+
+from datasets.dataset import Dataset
+from datasets.manifest import MANIFEST_FILE, Manifest, Shard, read_manifest
+from datasets.shards import Level, RecordFile, find_levels
+from dnnlib.errors import UserError
+
+UNFINISHED = ".unfinished"  # folder of a preparation that has not ended
+
+
+def open_directory(directory: Path, resolution: int | None) -> Dataset:
+    """Open the shards of one resolution (the largest if None) with or without a manifest."""
+    _require_directory(directory)
+    manifest = read_manifest(directory)
+    level = _choose_level(directory, find_levels(directory), manifest, resolution)
+    files = [RecordFile(path) for path in level.files]
+    counts = [len(file) for file in files]
+    if sum(counts) == 0:
+        raise UserError(f"{directory}: its record files are empty; prepare the data set again")
+    if manifest:
+        _compare_counts(directory, manifest, level, files)
+    first = next(file for file in files if len(file))
+    features = _check_first_record(first, level)
+    side_labels = None if "label" in features else _side_labels(directory, level, counts)
+    label_dim = len(features["label"]) if side_labels is None and "label" in features else 0
+    if side_labels is not None:
+        label_dim = side_labels.shape[1]
+    return Dataset(
+        directory=directory,
+        name=manifest.name if manifest else level.name,
+        resolution=level.resolution,
+        channels=int(features["shape"][0]),
+        ratio=manifest.ratio if manifest else 1.0,
+        encoding="png" if features["data"].startswith(b"\x89PNG") else "raw",
+        label_names=_label_names(directory, manifest, label_dim),
+        files=files,
+        side_labels=side_labels,
+        shard_digests=_shard_digests(manifest, level),
+    )
+
+
+def _require_directory(directory: Path) -> None:
+    if not directory.exists():
+        raise UserError(
+            f"{directory}: no such data directory; give the directory that prepare_data.py --out "
+            "wrote"
+        )
+    if not directory.is_dir():
+        raise UserError(f"{directory}: a file; give the directory that holds the data set")
+
+
+def _choose_level(
+    directory: Path, levels: list[Level], manifest: Manifest | None, resolution: int | None
+) -> Level:
+    if (directory / UNFINISHED).exists() and not manifest:
+        raise UserError(
+            f"{directory}: its preparation has not ended; run the same prepare_data.py command "
+            "again"
+        )
+    if not levels:
+        missing = "the record files of dataset.json" if manifest else "no data set (*.tfrecords*)"
+        verb = "are missing" if manifest else "here"
+        raise UserError(
+            f"{directory}: {missing} {verb}; prepare one with: prepare_data.py SOURCE --out "
+            f"{directory}"
+        )
+    names = sorted({level.name for level in levels})
+    if len(names) > 1:
+        raise UserError(
+            f"{directory}: holds several data sets ({', '.join(names)}); move each into a "
+            "directory of its own"
+        )
+    resolutions = [level.resolution for level in levels]
+    wanted = resolution or max(resolutions)
+    matching = [level for level in levels if level.resolution == wanted]
+    if not matching:
+        have = ", ".join(map(str, resolutions))
+        raise UserError(
+            f"{directory}: has no images of resolution {wanted}, only {have}; choose one of these "
+            f"or prepare the data set again with --resolution {wanted}"
+        )
+    if len(matching) > 1:
+        raise UserError(
+            f"{directory}: holds resolution {wanted} in several shardings; remove one of them"
+        )
+    return matching[0]
+
+
+def _manifest_shards(manifest: Manifest, level: Level) -> dict[str, Shard]:
+    wanted = {path.name for path in level.files}
+    return {shard.file: shard for shard in manifest.shards if shard.file in wanted}
+
+
+def _compare_counts(
+    directory: Path, manifest: Manifest, level: Level, files: list[RecordFile]
+) -> None:
+    shards = _manifest_shards(manifest, level)
+    for file in files:
+        shard = shards.get(file.path.name)
+        if shard is None:
+            raise UserError(
+                f"{directory}: {MANIFEST_FILE} knows nothing of {file.path.name}; remove that file "
+                "or prepare the data set again"
+            )
+        if shard.count != len(file):
+            raise UserError(
+                f"{file.path}: holds {len(file)} records where {MANIFEST_FILE} says {shard.count}; "
+                "copy the file again or prepare the data set again"
+            )
+    if manifest.count != sum(len(file) for file in files):
+        raise UserError(
+            f"{directory}: {sum(len(file) for file in files)} images where {MANIFEST_FILE} says "
+            f"{manifest.count}; copy the data set again or prepare it again"
+        )
+
+
+def _check_first_record(file: RecordFile, level: Level) -> dict[str, bytes | np.ndarray]:
+    features = file.read_features(0, check=True)
+    shape = np.asarray(features.get("shape", [])).tolist()
+    if "data" not in features or len(shape) != 3:
+        raise UserError(
+            f"{file.path}: its records hold no images (`shape` and `data` wanted, found "
+            f"{sorted(features)}); prepare the pictures with prepare_data.py"
+        )
+    if shape[1:] != [level.resolution, level.resolution] or not 1 <= shape[0] <= 4:
+        raise UserError(
+            f"{file.path}: holds images of {shape[0]} channels, {shape[1]}x{shape[2]}, where its "
+            f"name says {level.resolution}x{level.resolution}; prepare the data set again"
+        )
+    return features
+
+
+def _side_labels(directory: Path, level: Level, counts: list[int]) -> np.ndarray | None:
+    """Read `NAME-rxx.labels` ([N, c] float32) of the official program, if there is one."""
+    path = directory / f"{level.name}-rxx.labels"
+    if not path.exists():
+        return None
+    try:
+        with open(path, "rb") as file:
+            labels = np.lib.format.read_array(file, allow_pickle=False).astype(np.float32)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: no array of labels ({error}); write it again or remove it") from (
+            error
+        )
+    if labels.ndim == 1:
+        labels = labels[:, None]
+    total = sum(counts)
+    if labels.ndim != 2 or len(labels) < total:
+        raise UserError(
+            f"{path}: labels of {len(labels)} images where the shards hold {total}; write it again "
+            "or remove it to do without labels"
+        )
+    if counts != [len(range(shard, total, len(counts))) for shard in range(len(counts))]:
+        raise UserError(
+            f"{path}: the shards are not filled in turn, so its labels cannot be told which image "
+            "they belong to; remove it to do without labels"
+        )
+    return labels[:total]
+
+
+def _label_names(directory: Path, manifest: Manifest | None, label_dim: int) -> list[str]:
+    if manifest is None or (not manifest.label_names and label_dim):
+        return [f"label{number}" for number in range(label_dim)]
+    if len(manifest.label_names) != label_dim:
+        raise UserError(
+            f"{directory}: {MANIFEST_FILE} names {len(manifest.label_names)} label values, the "
+            f"records hold {label_dim}; prepare the data set again"
+        )
+    return list(manifest.label_names)
+
+
+def _shard_digests(manifest: Manifest | None, level: Level) -> list[str] | None:
+    if manifest is None:
+        return None
+    shards = _manifest_shards(manifest, level)
+    return [shards[path.name].sha256 for path in level.files]
