@@ -52,13 +52,13 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
         main(arguments)
     except UserError as error:
         return _fail(str(error), arguments)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         if error.errno not in _REMEDIES and not isinstance(error, FileNotFoundError):
             raise
         return _fail(_describe(error), arguments)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

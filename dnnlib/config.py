@@ -1,0 +1,107 @@
+"""Frozen dataclasses from untyped data (YAML, JSON), strictly: nothing is ignored or guessed."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from dnnlib.errors import UserError, suggest
+
+Config = TypeVar("Config")
+
+
+def from_mapping(cls: type[Config], data: Mapping[str, Any], *, path: str = "") -> Config:
+    """Build the dataclass `cls` from `data`, nested dataclasses included.
+
+    `path` is where `data` stands in the whole configuration, for messages.
+    Raises UserError for an unknown key (with the nearest name), a missing one or a wrong type.
+    """
+    if not isinstance(data, Mapping):
+        raise UserError(f"option {path or 'configuration'}: expected a mapping, got {data!r}")
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    for key in data:
+        if key not in names:
+            raise UserError(f'unknown option "{_join(path, key)}"{suggest(str(key), names)}')
+    values = {key: _convert(hints[key], data[key], _join(path, key)) for key in data}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise UserError(f"option {path or 'configuration'}: {error}") from error
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Return a configuration dataclass as plain nested dicts and lists, ready for YAML or JSON."""
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def set_option(data: dict[str, Any], assignment: str) -> None:
+    """Apply `a.b=value` (the value in YAML notation) to the nested mapping `data`, in place."""
+    import yaml
+
+    name, separator, text = assignment.partition("=")
+    if not separator or not name:
+        raise UserError(
+            f'--set {assignment}: expected NAME=VALUE, such as "training.batch_size=16"'
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {assignment}: the value is no valid YAML") from error
+    *parents, last = name.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise UserError(f'--set {assignment}: "{parent}" has no options of its own')
+    data[last] = value
+
+
+def _join(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_mapping(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(arguments, value, path)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise UserError(
+                f"option {path}: {value!r} is not one of {', '.join(map(str, arguments))}"
+                + suggest(str(value), map(str, arguments))
+            )
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"option {path}: expected a list, got {value!r}")
+        return tuple(_convert(arguments[0], item, path) for item in value)
+    if dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else from_mapping(hint, value, path=path)
+    return _convert_scalar(hint, value, path)
+
+
+def _convert_union(alternatives: tuple, value: Any, path: str) -> Any:
+    if value is None and type(None) in alternatives:
+        return None
+    (hint,) = [alternative for alternative in alternatives if alternative is not type(None)]
+    return _convert(hint, value, path)
+
+
+def _convert_scalar(hint: type, value: Any, path: str) -> Any:
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML reads 1e-8 (no dot) as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    raise UserError(f"option {path}: expected {hint.__name__}, got {value!r}")

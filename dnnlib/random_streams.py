@@ -1,0 +1,46 @@
+"""Random numbers as a pure function of names and indices.
+
+A stream is named once ("run 5/generator step/noise") and read at an index: the number of the image
+in the run, or the seed that a user gave for one picture. Image 1234 of a run therefore meets the
+same noise whatever the batch size, the number of devices, or how often the run was interrupted, and
+no generator state needs saving.
+"""
+
+import hashlib
+
+import tensorflow as tf
+
+
+class RandomStream:
+    """Independent random numbers for each image of a batch.
+
+    name:  what the numbers are for; streams with different names are independent.
+    index: int64 [B], which element of the stream each image of the batch uses.
+    """
+
+    def __init__(self, name: str, index: tf.Tensor):
+        self.name = name
+        self.index = tf.cast(tf.reshape(index, [-1]), tf.int64)
+
+    def fold(self, name: str) -> "RandomStream":
+        """Return the stream `self.name/name` at the same indices."""
+        return RandomStream(f"{self.name}/{name}", self.index)
+
+    def normal(self, shape: list[int]) -> tf.Tensor:
+        """Return N(0, 1) numbers [B, *shape]."""
+        return self._draw(tf.random.stateless_normal, shape)
+
+    def uniform(self, shape: list[int]) -> tf.Tensor:
+        """Return numbers uniform in [0, 1) [B, *shape]."""
+        return self._draw(tf.random.stateless_uniform, shape)
+
+    def _draw(self, sample, shape: list[int]) -> tf.Tensor:
+        key = stream_key(self.name)
+        draw = lambda index: sample(shape, seed=tf.stack([key, index]), alg="philox")  # noqa: E731
+        return tf.map_fn(draw, self.index, fn_output_signature=tf.float32)
+
+
+def stream_key(name: str) -> tf.Tensor:
+    """Return the int64 scalar that stands for a stream's name in a stateless seed."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return tf.constant(int.from_bytes(digest[:8], "little", signed=True), tf.int64)

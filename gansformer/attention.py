@@ -1,0 +1,320 @@
+"""Bipartite attention between a grid of image features and a set of latents.
+
+Hudson & Zitnick (2021), section 3.1, in the form of the official release. "From" attends: its
+features X [B, F, C] are updated. "To" is attended: its features Y [B, T, D] supply the values.
+
+Letters: B batch, F positions of X, T positions of Y, A heads, h head size, C/D/d widths.
+
+Nothing of size F x d is ever made: queries, centroids and values enter through products that are
+folded together first. With Q = X Wq + P Wp + b, the scores Q K^T are X (Wq K^T) + P (Wp K^T) +
+b K^T; the output (softmax(S) V) Wo is softmax(S) (V Wo). The cost per image position is then
+proportional to the number of latents, not to the width d.
+"""
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from dnnlib.random_streams import RandomStream
+from gansformer.layers import Dense
+from gansformer.variables import Scope
+
+
+class AttentionResult(NamedTuple):
+    """What an attention layer gives.
+
+    features:      [B, F, C], the updated X.
+    probabilities: [B, F, A, T], softmax over T, times the gates.
+    assignment:    [B, A, T, F], the share of each position in each centroid; None in simplex.
+    """
+
+    features: tf.Tensor
+    probabilities: tf.Tensor
+    assignment: tf.Tensor | None
+
+
+class Attention(tf.Module):
+    """One attention layer.
+
+    from_dim, to_dim: widths C of X and D of Y; width: d of queries, keys and values.
+    from_position_dim, to_position_dim: widths of the positional terms; None: there are none.
+    to_length: T, needed for the learned centroids of duplex attention.
+    centroids: None (simplex: positions compare themselves with the keys of Y), or duplex:
+      "learned" (compare with learned centroids), "queries" (centroids start as the queries of the
+      positions) or "carried" (centroids of the previous layer's assignment).
+    integration: "add" X + o, "mul" X (1 + o), "both" X (1 + o1) + o2; o is the attention's output.
+    norm: X is normalised first, without learned scale: over positions ("instance"), over features
+      ("layer", "batch") or not. add centres only, mul divides by the RMS only, both does both.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        *,
+        from_dim: int,
+        to_dim: int,
+        width: int,
+        from_position_dim: int | None = None,
+        to_position_dim: int | None = None,
+        to_length: int = 0,
+        centroids: str | None = None,
+        iterations: int = 1,
+        heads: int = 1,
+        integration: str = "add",
+        norm: str = "none",
+        from_gate: bool = False,
+        to_gate: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"attention width {width} does not divide into {heads} heads")
+        self.width, self.heads, self.head_size = width, heads, width // heads
+        self.integration, self.norm, self.dropout = integration, norm, dropout
+        self.centroids, self.iterations = centroids, iterations
+        self.query = Dense(scope, from_dim, width, suffix="_query")
+        self.key = Dense(scope, to_dim, width, suffix="_key")
+        self.value = Dense(scope, to_dim, width, suffix="_value")
+        self.from_position = _optional_dense(scope, from_position_dim, width, "_from_pos")
+        self.to_position = _optional_dense(scope, to_position_dim, width, "_to_pos")
+        self._make_centroids(scope, to_length)
+        self.to_gate = to_gate and _Gate(scope, to_dim, to_position_dim, heads, "e")
+        self.from_gate = from_gate and _Gate(scope, from_dim, from_position_dim, heads, "n")
+        self.out = Dense(
+            scope, width, from_dim * (2 if integration == "both" else 1), suffix="_out"
+        )
+
+    def _make_centroids(self, scope: Scope, to_length: int) -> None:
+        self.learned_centroids = self.queries_to_centroids = None
+        self.score_weights = []
+        if self.centroids is None:
+            return
+        if self.centroids == "learned":
+            shape = [1, self.heads, to_length, 2 * self.head_size]
+            self.learned_centroids = scope.normal("toasgn_init", shape)
+        if self.centroids == "queries":
+            self.queries_to_centroids = Dense(scope, self.width, 2 * self.width, suffix="_key2")
+        self.score_weights = [
+            (scope / f"iter_{i}").full("st_weights", [self.heads, 1, 2 * self.head_size], 1.0)
+            for i in range(self.iterations)
+        ]
+
+    def __call__(
+        self,
+        x: tf.Tensor,
+        y: tf.Tensor,
+        *,
+        from_positions: tf.Tensor | None = None,
+        to_positions: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
+        assignment: tf.Tensor | None = None,
+        random: RandomStream | None = None,
+    ) -> AttentionResult:
+        """Update x [B, F, C] from y [B, T, D].
+
+        from_positions: [F, p], to_positions: [T, p']. mask: [B, T], 1 keeps and 0 hides a column.
+        assignment: [B, A, T, F] for centroids="carried". random: given in training, for dropout.
+        """
+        elements = _Elements(self, x, from_positions)
+        bias = 0.0 if mask is None else (1.0 - mask[:, None, None, :]) * -10000.0
+        if self.centroids is None:
+            keys = self._keys(y, to_positions)  # [B, A, T, h]
+            probabilities = self._attend_keys(elements, keys, bias, random)
+        else:
+            centroids = self._first_centroids(elements, assignment)  # [B or 1, A, T, 2h]
+            probabilities = self._attend_centroids(elements, centroids, bias, random)
+        if self.to_gate:
+            gate = self.to_gate(y, to_positions, 0.0)  # [B, T, A]
+            probabilities *= tf.transpose(gate, [0, 2, 1])[:, None]
+        if self.from_gate:
+            probabilities *= self.from_gate(x, from_positions, 1.0)[..., None]  # [B, F, A, 1]
+        assignment = None if self.centroids is None else _assign(probabilities)
+        features = self._integrate(x, self._control(probabilities, y, x.dtype))
+        return AttentionResult(features, probabilities, assignment)
+
+    def _keys(self, y: tf.Tensor, to_positions: tf.Tensor | None) -> tf.Tensor:
+        keys = self.key(y)
+        if self.to_position is not None:
+            keys += self.to_position(to_positions)
+        keys = tf.reshape(keys, [-1, keys.shape[1], self.heads, self.head_size])
+        return tf.transpose(keys, [0, 2, 1, 3])  # [B, A, T, h]
+
+    def _attend_keys(self, elements, keys, bias, random) -> tf.Tensor:
+        scores = elements.scores(keys)
+        for _ in range(self.iterations):  # the official code rescales once for each iteration
+            scores = scores / math.sqrt(self.head_size) + bias
+        return self._dropout(tf.nn.softmax(scores), random)  # [B, F, A, T]
+
+    def _first_centroids(self, elements, assignment: tf.Tensor | None) -> tf.Tensor:
+        if self.centroids == "learned":
+            return tf.convert_to_tensor(self.learned_centroids)
+        if self.centroids == "carried":
+            return elements.centroids(assignment)
+        centroids = self.queries_to_centroids(elements.queries())  # [B, F = T, 2d]
+        shape = [-1, centroids.shape[1], self.heads, 2 * self.head_size]
+        return tf.transpose(tf.reshape(centroids, shape), [0, 2, 1, 3])  # [B, A, T, 2h]
+
+    def _attend_centroids(self, elements, centroids, bias, random) -> tf.Tensor:
+        probabilities = None
+        for iteration, weights in enumerate(self.score_weights):
+            if iteration:
+                centroids = elements.centroids(_assign(probabilities))
+            scores = elements.scores(centroids * weights) / math.sqrt(self.head_size) + bias
+            stream = random and random.fold(f"iteration{iteration}")
+            probabilities = self._dropout(tf.nn.softmax(scores), stream)
+        return probabilities  # [B, F, A, T]
+
+    def _dropout(self, probabilities: tf.Tensor, random: RandomStream | None) -> tf.Tensor:
+        """Drop single probabilities, and whole columns of a head, each at half the rate."""
+        if random is None or not self.dropout:
+            return probabilities
+        _, positions, heads, columns = probabilities.shape
+        keep = 1 - self.dropout / 2
+        for name, shape in (
+            ("element", [positions, heads, columns]),
+            ("column", [1, heads, columns]),
+        ):
+            kept = random.fold(name).uniform(shape) < keep
+            probabilities *= tf.cast(kept, probabilities.dtype) / keep
+        return probabilities
+
+    def _control(self, probabilities: tf.Tensor, y: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+        """Return o = concat_heads(P V) Wo + bo, [B, F, C] (2C for "both"), as P (V Wo) + bo."""
+        columns = y.shape[1]
+        values = tf.reshape(self.value(y), [-1, columns, self.heads, self.head_size])
+        weight = tf.reshape(self.out.scaled_weight(), [self.heads, self.head_size, -1])
+        values = tf.einsum("btah,aho->bato", values, weight)
+        values = tf.reshape(values, [-1, self.heads * columns, weight.shape[-1]])
+        positions = probabilities.shape[1]
+        flat = tf.reshape(probabilities, [-1, positions, self.heads * columns])
+        control = tf.matmul(tf.cast(flat, dtype), tf.cast(values, dtype))
+        return control + self.out.scaled_bias(dtype)
+
+    def _integrate(self, x: tf.Tensor, control: tf.Tensor) -> tf.Tensor:
+        x = normalize(x, norm=self.norm, integration=self.integration)
+        if self.integration == "add":
+            return x + control
+        if self.integration == "mul":
+            return x * (control + 1)
+        scale, shift = tf.split(control, 2, axis=-1)
+        return x * (scale + 1) + shift
+
+
+class _Elements:
+    """What positions are compared by: X Wx + P Wp + b, in heads, kept as its factors.
+
+    simplex: the queries, d wide. duplex: [query of X alone | query of the positions], 2d wide and
+    split into heads after that concatenation, as in the official code.
+    """
+
+    def __init__(self, layer: Attention, x: tf.Tensor, positions: tf.Tensor | None):
+        self.layer, self.x, self.positions = layer, x, positions
+        content, place = layer.query, layer.from_position
+        weight, bias = content.scaled_weight(), content.scaled_bias()
+        place_weight = place and place.scaled_weight()
+        place_bias = place.scaled_bias() if place else tf.zeros_like(bias)
+        if layer.centroids is None:
+            bias = bias + place_bias
+        else:
+            weight = tf.concat([weight, tf.zeros_like(weight)], axis=1)  # [C, 2d]
+            place_weight = place and tf.concat([tf.zeros_like(place_weight), place_weight], axis=1)
+            bias = tf.concat([bias, place_bias], axis=0)
+        self.weight, self.bias = self._heads(weight), self._heads(bias[None])
+        self.place_weight = None if place is None else self._heads(place_weight)
+
+    def _heads(self, weight: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(weight, [weight.shape[0], self.layer.heads, -1])  # [in, A, h]
+
+    def scores(self, targets: tf.Tensor) -> tf.Tensor:
+        """Return the inner products with targets [B or 1, A, T, h], float32 [B, F, A, T]."""
+        heads, columns = targets.shape[1:3]
+        scores = _product(self.x, _fold(self.weight, targets))
+        offset = _fold(self.bias, targets)  # [B or 1, 1, A T]
+        if self.place_weight is not None:
+            offset += tf.matmul(self.positions, _fold(self.place_weight, targets))
+        scores = tf.cast(scores, tf.float32) + offset
+        return tf.reshape(scores, [-1, self.x.shape[1], heads, columns])
+
+    def centroids(self, assignment: tf.Tensor) -> tf.Tensor:
+        """Return the assigned means of the elements, [B, A, T, h]. assignment: [B, A, T, F]."""
+        x = tf.cast(self.x, tf.float32)
+        means = tf.einsum("batf,bfc->batc", assignment, x)
+        total = tf.einsum("batc,cah->bath", means, self.weight)
+        if self.place_weight is not None:
+            means = tf.einsum("batf,fp->batp", assignment, self.positions)
+            total += tf.einsum("batp,pah->bath", means, self.place_weight)
+        mass = tf.reduce_sum(assignment, axis=-1, keepdims=True)  # [B, A, T, 1]
+        return total + mass * tf.transpose(self.bias, [1, 0, 2])
+
+    def queries(self) -> tf.Tensor:
+        """Return content and position together, [B, F, d]."""
+        queries = tf.cast(self.layer.query(self.x), tf.float32)
+        return queries + self.layer.from_position(self.positions)
+
+
+class _Gate(tf.Module):
+    """sigmoid(X W + b [+ P Wp + bp] + offset): one factor for each position and head."""
+
+    def __init__(self, scope: Scope, dim: int, position_dim: int | None, heads: int, name: str):
+        super().__init__()
+        self.content = Dense(scope, dim, heads, suffix=f"_{name}_cont")
+        self.position = _optional_dense(scope, position_dim, heads, f"_{name}_pos")
+
+    def __call__(self, x: tf.Tensor, positions: tf.Tensor | None, offset: float) -> tf.Tensor:
+        """x: [B, N, dim], positions: [N, p] or None -> float32 [B, N, A]."""
+        logits = tf.cast(self.content(x), tf.float32) + offset
+        if self.position is not None:
+            logits += self.position(positions)
+        return tf.sigmoid(logits)
+
+
+def normalize(x: tf.Tensor, *, norm: str, integration: str) -> tf.Tensor:
+    """Normalise x [B, F, C] over positions ("instance") or features ("layer", "batch").
+
+    "add" subtracts the mean only, "mul" divides by the root mean square only, "both" does both.
+    """
+    if norm == "none":
+        return x
+    axis = 1 if norm == "instance" else -1
+    if integration != "mul":
+        x -= tf.reduce_mean(x, axis=axis, keepdims=True)
+    if integration != "add":
+        x *= tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + 1e-8)
+    return x
+
+
+def upsample_assignment(assignment: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:
+    """Repeat an assignment [B, A, T, F'] of a grid of half the size, giving [B, A, T, F]."""
+    rows, columns = grid
+    _, heads, centroids, positions = assignment.shape
+    if positions == rows * columns:
+        return assignment
+    small = tf.reshape(assignment, [-1, heads, centroids, rows // 2, columns // 2])
+    large = tf.repeat(tf.repeat(small, 2, axis=3), 2, axis=4)
+    return tf.reshape(large, [-1, heads, centroids, rows * columns])
+
+
+def _assign(probabilities: tf.Tensor) -> tf.Tensor:
+    """From P [B, F, A, T] to each column's shares of the positions, [B, A, T, F]."""
+    columns = tf.transpose(probabilities, [0, 2, 3, 1])
+    return columns / (tf.reduce_sum(columns, axis=-1, keepdims=True) + 1e-8)
+
+
+def _fold(weight: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Multiply weight [in, A, h] by targets [B, A, T, h], giving [B, in, A T]."""
+    folded = tf.einsum("iah,bath->biat", weight, targets)
+    return tf.reshape(folded, [-1, weight.shape[0], targets.shape[1] * targets.shape[2]])
+
+
+def _product(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Multiply x [B, F, C] by weight [B or 1, C, M], in the type of x."""
+    weight = tf.cast(weight, x.dtype)
+    if weight.shape[0] != 1:
+        return tf.matmul(x, weight)
+    flat = tf.matmul(tf.reshape(x, [-1, x.shape[2]]), weight[0])  # one large product is faster
+    return tf.reshape(flat, [-1, x.shape[1], weight.shape[2]])
+
+
+def _optional_dense(scope: Scope, inputs: int | None, outputs: int, suffix: str) -> Dense | None:
+    return None if inputs is None else Dense(scope, inputs, outputs, suffix=suffix)

@@ -1,0 +1,221 @@
+"""Every option of the networks, with its default and what it means.
+
+Defaults are those of the official command line without options, which is StyleGAN2. Sizes called
+"per component" belong to one latent: a GANformer has `components` region latents and one global
+latent, all of the same size; a StyleGAN2 has one latent.
+"""
+
+import dataclasses
+from typing import Literal
+
+from dnnlib.errors import UserError
+
+Activation = Literal[
+    "linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"
+]
+Positions = Literal["sinus", "linear", "trainable", "trainable2d"]
+
+
+def _require(condition: bool, name: str, value, remedy: str) -> None:
+    if not condition:
+        raise UserError(f"{name}={value} {remedy}")
+
+
+def _check_components(latent_size: int, components: int) -> None:
+    _require(components >= 1, "components", components, "is too few; at least 1 is needed")
+    _require(
+        latent_size > 0 and latent_size % components == 0,
+        "latent_size",
+        latent_size,
+        f"does not divide into {components} components; "
+        f"try {max(latent_size // components, 1) * components}",
+    )
+
+
+def _check_heads(heads: int) -> None:
+    _require(heads >= 1, "heads", heads, "is too few; at least 1 is needed")
+
+
+@dataclasses.dataclass(frozen=True)
+class MappingConfig:
+    """The network from z to w."""
+
+    layers: int = 8
+    dim: int | None = None  # width of the layers; none: that of w
+    lr_multiplier: float = 0.01
+    activation: Activation = "lrelu"
+    resnet: bool = False  # pairs of layers with a residual connection
+    self_attention: bool = False  # between the region latents; needs resnet
+    shared_dim: int = 0  # > 0: one network of this width for all region latents together
+
+    def __post_init__(self):
+        _require(
+            self.layers >= (2 if self.resnet else 1),
+            "mapping.layers",
+            self.layers,
+            "needs at least 2 with mapping.resnet, else 1",
+        )
+        _require(
+            not (self.self_attention and self.shared_dim),
+            "mapping.shared_dim",
+            self.shared_dim,
+            "excludes mapping.self_attention; set one of them only",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MergeConfig:
+    """k-GAN: several images made separately up to one resolution, then merged into one."""
+
+    layer: int = 5  # log2 of the resolution after which the images are merged
+    type: Literal["sum", "softmax", "max", "leaves"] = "softmax"
+    same: bool = False  # one weight for an image instead of one for each of its positions
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorConfig:
+    """Generator: mapping and synthesis networks."""
+
+    latent_size: int = 512  # of all region latents together; one has latent_size / components
+    components: int = 1  # region latents (GANformer), images to merge (k-GAN), 1 for StyleGAN2
+    w_dim: int | None = None  # size of w per component; none: that of z
+    channel_base: int = (
+        16384  # feature maps at 2^r pixels: min(channel_base / 2^(r-1), channel_max)
+    )
+    channel_max: int = 512
+    architecture: Literal["skip", "resnet", "orig"] = "skip"
+    activation: Activation = "lrelu"
+    resample_kernel: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
+    tanh: bool = False  # squash the RGB output
+    style: bool = True  # the global latent modulates the convolutions
+    latent_stem: bool = False  # the 4x4 stem is made from the latent instead of a constant
+    noise: bool = True  # noise added after each convolution
+    crop_ratio: float | None = None  # height / width of a rectangular canvas
+
+    attention: Literal["none", "simplex", "duplex"] = "none"
+    heads: int = 1
+    integration: Literal["add", "mul", "both"] = "add"
+    norm: Literal["none", "layer", "instance", "batch"] = "none"  # "batch" equals "layer"
+    attention_dropout: float = 0.0
+    component_dropout: float = 0.0
+    latent_gate: bool = False
+    image_gate: bool = False
+    start_res: int = 0  # attention at grids of 2^r pixels with start_res <= r < end_res
+    end_res: int = 8
+    iterations: int = 1  # k-means iterations of an attention layer
+    iterative: bool = False  # centroids are carried on to the next layer
+    latent_to_latent: bool = False  # further attention after each attention layer ...
+    image_to_latent: bool = False
+    image_to_image: int = 0  # ... and between positions, at grids of 2^image_to_image pixels
+    component_embedding: bool = False  # learned positions of the region latents
+    position_type: Positions = "sinus"
+    position_dim: int | None = None  # none: w_dim
+    position_init: Literal["uniform", "normal"] = "uniform"
+    position_directions: int = 2
+
+    mapping: MappingConfig = MappingConfig()
+    merge: MergeConfig | None = None
+
+    def __post_init__(self):
+        _check_components(self.latent_size, self.components)
+        _check_heads(self.heads)
+        _require(
+            self.mapping.dim is not None or self.w_size == self.z_dim,
+            "w_dim",
+            self.w_dim,
+            f"differs from the size of z per component ({self.z_dim}); set mapping.dim too",
+        )
+        _require(
+            self.has_attention or self.merge is not None or self.components == 1,
+            "components",
+            self.components,
+            "needs attention (simplex or duplex) or merge; set one of them, or components=1",
+        )
+        _require(
+            not (self.has_attention and self.merge),
+            "merge",
+            self.merge,
+            "excludes attention; set attention=none",
+        )
+        _require(
+            self.merge is None or self.architecture != "skip",
+            "architecture",
+            self.architecture,
+            "cannot merge (k-GAN); use resnet or orig",
+        )
+        _require(
+            not self.iterative or self.components == 4 ** max(self.start_res, 2),
+            "components",
+            self.components,
+            "does not fit iterative: the first centroids are "
+            f"image positions, so {4 ** max(self.start_res, 2)} components are needed",
+        )
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether there are region latents and a global one."""
+        return self.attention != "none"
+
+    @property
+    def latents(self) -> int:
+        """Number of latents K: the components, and the global one with attention."""
+        return self.components + self.has_attention
+
+    @property
+    def z_dim(self) -> int:
+        """Size of z per component."""
+        return self.latent_size // self.components
+
+    @property
+    def w_size(self) -> int:
+        """Size of w per component."""
+        return self.z_dim if self.w_dim is None else self.w_dim
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Discriminator; the names mean what they mean in the generator."""
+
+    latent_size: int = 512  # of all aggregators together
+    components: int = 1  # aggregators, with attention
+    channel_base: int = 16384
+    channel_max: int = 512
+    architecture: Literal["resnet", "skip", "orig"] = "resnet"
+    activation: Activation = "lrelu"
+    resample_kernel: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
+    crop_ratio: float | None = None
+    stddev_group: int = 4  # images whose statistics are compared; 0: no such feature
+    stddev_channels: int = 1
+
+    attention: bool = False
+    heads: int = 1
+    attention_dropout: float = 0.12
+    latent_gate: bool = False
+    image_gate: bool = False
+    start_res: int = 0
+    end_res: int = 8
+    latent_to_image: bool = False
+    latent_to_latent: bool = False
+    image_to_image: int = 0
+    component_embedding: bool = False
+    position_type: Positions = "sinus"
+    position_dim: int | None = None  # none: the size of an aggregator
+    position_init: Literal["uniform", "normal"] = "uniform"
+    position_directions: int = 2
+
+    def __post_init__(self):
+        _check_components(self.latent_size, self.components)
+        _check_heads(self.heads)
+
+    @property
+    def aggregator_dim(self) -> int:
+        """Size of one aggregator."""
+        return self.latent_size // self.components
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Both networks."""
+
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()

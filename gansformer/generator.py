@@ -1,0 +1,179 @@
+"""Generator: mapping and synthesis networks, with truncation."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from dnnlib.random_streams import RandomStream
+from gansformer.canvas import Canvas
+from gansformer.config import GeneratorConfig
+from gansformer.mapping import MappingNetwork
+from gansformer.synthesis import SynthesisNetwork
+from gansformer.variables import Scope
+
+NOISE_MODES = ("random", "const", "none")
+
+
+class GeneratorOutput(NamedTuple):
+    """What a generator returns.
+
+    images: float32 [B, H, W, C], about in [-1, 1]. w: [B, K, L, w_dim], after truncation.
+    attention: None, or for each attention layer [B, A, h, w, k] at its own grid size.
+    """
+
+    images: tf.Tensor
+    w: tf.Tensor
+    attention: list[tf.Tensor] | None
+
+
+class Generator(tf.Module):
+    """From latents z to images.
+
+    An image is a function of (weights, z, label, psi, noise mode, seed) and of nothing else.
+    """
+
+    def __init__(
+        self,
+        config: GeneratorConfig,
+        *,
+        resolution: int,
+        channels: int = 3,
+        label_dim: int = 0,
+        seed: int = 0,
+        dtype: tf.DType = tf.float32,
+    ):
+        """Make all variables; `seed` determines their initial values.
+
+        dtype: type of the feature maps; variables, latents and images are float32 always.
+        """
+        super().__init__()
+        self.config, self.channels, self.label_dim = config, channels, label_dim
+        self.canvas = Canvas(resolution, config.crop_ratio)
+        scope = Scope(seed)
+        # The official networks have one embedding less without a global latent; it is not used.
+        embeddings = config.components - (not config.has_attention)
+        embedding = (scope / "ltnt_emb").uniform("emb", [embeddings, config.w_size])
+        self.component_embedding = embedding
+        self.w_avg = scope.full("dlatent_avg", [config.w_size], trainable=False)
+        self.mapping_network = MappingNetwork(
+            scope / "G_mapping",
+            config,
+            label_dim=label_dim,
+            layers=self.layers,
+            component_embedding=embedding,
+        )
+        self.synthesis_network = SynthesisNetwork(
+            scope / "G_synthesis",
+            config,
+            self.canvas,
+            channels=channels,
+            component_embedding=embedding,
+            dtype=dtype,
+        )
+
+    @property
+    def resolution(self) -> int:
+        """Width of the images."""
+        return self.canvas.resolution
+
+    @property
+    def layers(self) -> int:
+        """L, the number of slices of w."""
+        return 2 * self.canvas.log2 - 1
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images."""
+        return (*self.canvas.shape(self.resolution), self.channels)
+
+    def __call__(
+        self,
+        z: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        *,
+        psi: float | tf.Tensor = 1.0,
+        psi_cutoff: int | None = None,
+        noise: str = "random",
+        seed: int | tf.Tensor | None = None,
+        return_attention: bool = False,
+    ) -> GeneratorOutput:
+        """Make images from z [B, K, z_dim] ([B, z_dim] where K = 1).
+
+        psi: w is moved towards its average, w_avg + psi (w - w_avg), in the layers before
+          psi_cutoff (None: in all).
+        noise: "random" (the same again for the same seed), "const" (the stored maps) or "none".
+        seed: an integer, or one for each image [B].
+        Raises ValueError if z, labels or noise do not fit this network.
+        """
+        w = self.mapping(z, labels)
+        return self.synthesis(
+            self.truncate(w, psi=psi, cutoff=psi_cutoff),
+            noise=noise,
+            seed=seed,
+            return_attention=return_attention,
+        )
+
+    def mapping(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        """Return w [B, K, L, w_dim] for z [B, K, z_dim], without truncation."""
+        z = self._check_z(z)
+        return self.mapping_network(z, self._check_labels(labels, z))
+
+    def synthesis(
+        self,
+        w: tf.Tensor,
+        *,
+        noise: str = "random",
+        seed: int | tf.Tensor | None = None,
+        return_attention: bool = False,
+    ) -> GeneratorOutput:
+        """Make images from w [B, K, L, w_dim]; options as in `__call__`."""
+        w = tf.convert_to_tensor(w, tf.float32)
+        expected = [None, self.config.latents, self.layers, self.config.w_size]
+        if not w.shape.is_compatible_with(expected):
+            raise ValueError(f"w has shape {w.shape}; this generator needs {expected}")
+        maps = self._noise_maps(noise, seed, tf.shape(w)[0])
+        images, attention = self.synthesis_network(w, noise=maps)
+        return GeneratorOutput(images, w, list(attention) if return_attention else None)
+
+    def truncate(
+        self, w: tf.Tensor, *, psi: float | tf.Tensor, cutoff: int | None = None
+    ) -> tf.Tensor:
+        """Return w_avg + psi (w - w_avg) in layers before `cutoff`, w in the others."""
+        if isinstance(psi, (int, float)) and psi == 1:
+            return w
+        truncated = self.w_avg + psi * (w - self.w_avg)
+        cutoff = self.layers if cutoff is None else cutoff
+        return tf.concat([truncated[:, :, :cutoff], w[:, :, cutoff:]], axis=2)
+
+    def _noise_maps(self, noise: str, seed, batch: tf.Tensor) -> list[tf.Tensor] | None:
+        if noise not in NOISE_MODES:
+            raise ValueError(f"noise mode {noise!r} is not one of {', '.join(NOISE_MODES)}")
+        if noise == "none" or not self.config.noise:
+            return None
+        if noise == "const":
+            return self.synthesis_network.stored_noise(batch)
+        if seed is None:  # the caller wants noise that nobody can repeat
+            seed = tf.random.uniform([batch], maxval=tf.int64.max, dtype=tf.int64)
+        seeds = tf.broadcast_to(tf.cast(seed, tf.int64), [batch])
+        return self.synthesis_network.random_noise(RandomStream("sample", seeds))
+
+    def _check_z(self, z: tf.Tensor) -> tf.Tensor:
+        z = tf.convert_to_tensor(z, tf.float32)
+        if z.shape.rank == 2 and self.config.latents == 1:
+            z = z[:, None]
+        expected = [None, self.config.latents, self.config.z_dim]
+        if not z.shape.is_compatible_with(expected):
+            raise ValueError(f"z has shape {z.shape}; this generator needs {expected}")
+        return z
+
+    def _check_labels(self, labels: tf.Tensor | None, z: tf.Tensor) -> tf.Tensor | None:
+        if not self.label_dim:
+            return None
+        if labels is None:
+            raise ValueError(f"this generator is conditional: give labels [B, {self.label_dim}]")
+        labels = tf.convert_to_tensor(labels, tf.float32)
+        if not labels.shape.is_compatible_with([z.shape[0], self.label_dim]):
+            raise ValueError(
+                f"labels have shape {labels.shape}; this generator needs [B, {self.label_dim}]"
+            )
+        return labels

@@ -1,0 +1,196 @@
+"""Dense and convolution layers with the equalised learning rate of Karras et al. (2018).
+
+Weights are stored as N(0, 1 / lr_multiplier^2) and scaled to He's standard deviation when used, so
+that Adam's steps are equally large relative to each of them.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.ops import bias_act, conv_downsample2d, setup_kernel, upsample_conv2d
+from gansformer.variables import Scope
+
+
+class Dense(tf.Module):
+    """y = activation(x W + b) over the last axis.
+
+    suffix: appended to the variables' names, where several layers share one scope.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        inputs: int,
+        outputs: int,
+        *,
+        activation: str = "linear",
+        lr_multiplier: float = 1.0,
+        gain: float = 1.0,
+        bias: bool = True,
+        suffix: str = "",
+    ):
+        super().__init__()
+        self.activation = activation
+        self.lr_multiplier = lr_multiplier
+        self.scale = gain / math.sqrt(inputs) * lr_multiplier
+        self.weight = scope.normal(f"weight{suffix}", [inputs, outputs], std=1 / lr_multiplier)
+        self.bias = scope.full(f"bias{suffix}", [outputs]) if bias else None
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """x: [..., inputs] -> [..., outputs]."""
+        y = matmul_last(x, self.scaled_weight(x.dtype))
+        bias = None if self.bias is None else self.scaled_bias(x.dtype)
+        return bias_act(y, bias, activation=self.activation)
+
+    def scaled_weight(self, dtype: tf.DType = tf.float32) -> tf.Tensor:
+        """Return the weight as it is used, [inputs, outputs]."""
+        return tf.cast(self.weight * self.scale, dtype)
+
+    def scaled_bias(self, dtype: tf.DType = tf.float32) -> tf.Tensor:
+        """Return the bias as it is used, [outputs]."""
+        bias = self.bias if self.lr_multiplier == 1.0 else self.bias * self.lr_multiplier
+        return tf.cast(bias, dtype)
+
+
+class Conv(tf.Module):
+    """2-D convolution, with optional resampling by 2, bias and activation.
+
+    resample: None, "up" (by 2, then the FIR filter `kernel`) or "down" (FIR filter, then by 2).
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        inputs: int,
+        outputs: int,
+        size: int,
+        *,
+        resample: str | None = None,
+        kernel: tuple[float, ...] = (1, 3, 3, 1),
+        activation: str = "linear",
+        bias: bool = True,
+    ):
+        super().__init__()
+        self.resample = resample
+        self.kernel = setup_kernel(kernel)
+        self.activation = activation
+        self.scale = 1 / math.sqrt(size * size * inputs)
+        self.weight = scope.normal("weight", [size, size, inputs, outputs])
+        self.bias = scope.full("bias", [outputs]) if bias else None
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """x: [B, H, W, inputs] -> [B, H', W', outputs]."""
+        weight = tf.cast(self.weight * self.scale, x.dtype)
+        y = convolve(x, weight, resample=self.resample, kernel=self.kernel)
+        bias = None if self.bias is None else tf.cast(self.bias, x.dtype)
+        return bias_act(y, bias, activation=self.activation)
+
+
+class ModulatedConv(tf.Module):
+    """Convolution whose input channels are scaled by a style, Karras et al. (2020), section 2.2.
+
+    The style of sample b is s_b = y_b A + b + 1. With demodulation, w'_b = w s_b is normalised over
+    its inputs. Computed as scale input, convolve with the shared w, scale output: equal to a
+    convolution with weights of its own for each sample, up to rounding.
+    With style=False the style has no effect; its variables exist in the official checkpoints.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        inputs: int,
+        outputs: int,
+        size: int,
+        *,
+        w_dim: int,
+        style: bool,
+        demodulate: bool = True,
+        resample: str | None = None,
+        kernel: tuple[float, ...] = (1, 3, 3, 1),
+    ):
+        super().__init__()
+        self.resample = resample
+        self.kernel = setup_kernel(kernel)
+        self.style = style
+        self.demodulate = demodulate
+        self.scale = 1 / math.sqrt(size * size * inputs)
+        self.weight = scope.normal("weight", [size, size, inputs, outputs])
+        self.modulation = _Modulation(scope, w_dim, inputs)
+
+    def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """x: [B, H, W, inputs], y: [B, w_dim] -> [B, H', W', outputs]."""
+        weight = self.weight * self.scale  # [kh, kw, inputs, outputs]
+        if not self.style:
+            return self._convolve(x, weight)
+        style = self.modulation(y)  # [B, inputs]
+        x = self._convolve(x * _per_channel(style, x.dtype), weight)
+        if not self.demodulate:
+            return x
+        power = tf.reduce_sum(tf.square(weight), [0, 1])  # [inputs, outputs]
+        demodulation = tf.math.rsqrt(tf.matmul(tf.square(style), power) + 1e-8)  # [B, outputs]
+        return x * _per_channel(demodulation, x.dtype)
+
+    def _convolve(self, x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+        weight = tf.cast(weight, x.dtype)
+        return convolve(x, weight, resample=self.resample, kernel=self.kernel)
+
+
+class _Modulation(tf.Module):
+    """From w to the scale of each input channel: y A + b + 1, computed in float32."""
+
+    def __init__(self, scope: Scope, w_dim: int, outputs: int):
+        super().__init__()
+        self.scale = 1 / math.sqrt(w_dim)
+        self.weight = scope.normal("mod_weight", [w_dim, outputs])
+        self.bias = scope.full("mod_bias", [outputs])
+
+    def __call__(self, y: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(y, self.weight * self.scale) + (self.bias + 1)
+
+
+def convolve(
+    x: tf.Tensor, weight: tf.Tensor, *, resample: str | None, kernel: np.ndarray
+) -> tf.Tensor:
+    """Cross-correlate x [B, H, W, in] with weight [kh, kw, in, out], SAME, resampling by 2."""
+    if resample == "up":
+        return upsample_conv2d(x, weight, kernel)
+    if resample == "down":
+        return conv_downsample2d(x, weight, kernel)
+    return tf.nn.conv2d(x, weight, strides=1, padding="SAME")
+
+
+def matmul_last(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Multiply the last axis of x [..., in] by weight [in, out], as one matrix product."""
+    if x.shape.rank == 2:
+        return tf.matmul(x, weight)
+    y = tf.matmul(tf.reshape(x, [-1, weight.shape[0]]), weight)
+    return tf.reshape(y, tf.concat([tf.shape(x)[:-1], weight.shape[1:]], 0))
+
+
+def minibatch_stddev(x: tf.Tensor, *, group_size: int, channels: int) -> tf.Tensor:
+    """Append the standard deviation over groups of samples, Karras et al. (2018), section 3.
+
+    x: [B, ..., C] -> [B, ..., C + channels]; B must be a multiple of min(group_size, B). Sample g
+    of group m is g * (number of groups) + m.
+    """
+    shape = tf.shape(x)
+    group = tf.minimum(group_size, shape[0])
+    groups = shape[0] // group
+    tf.debugging.assert_equal(
+        groups * group, shape[0], f"the batch does not divide into groups of {group_size}"
+    )
+    depth = x.shape[-1]
+    y = tf.cast(tf.reshape(x, [group, groups, -1, channels, depth // channels]), tf.float32)
+    y = tf.reduce_mean(tf.square(y - tf.reduce_mean(y, axis=0)), axis=0)  # [M, positions, F, C/F]
+    y = tf.reduce_mean(tf.sqrt(y + 1e-8), axis=[1, 3])  # [M, F]
+    y = tf.reshape(
+        tf.tile(y, [group, 1]), [-1] + [1] * (x.shape.rank - 2) + [channels]
+    )  # [B, ., F]
+    y = tf.broadcast_to(y, tf.concat([shape[:-1], [channels]], 0))
+    return tf.concat([x, tf.cast(y, x.dtype)], axis=-1)
+
+
+def _per_channel(scale: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    return tf.cast(scale, dtype)[:, None, None, :]  # [B, 1, 1, C]

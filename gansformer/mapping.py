@@ -1,0 +1,176 @@
+"""Mapping network: from z to w, for each region latent and for the global latent."""
+
+import tensorflow as tf
+
+from dnnlib.random_streams import RandomStream
+from gansformer.attention import Attention
+from gansformer.config import GeneratorConfig
+from gansformer.latent_blocks import LatentBlock
+from gansformer.layers import Dense
+from gansformer.variables import Scope
+
+
+class MappingNetwork(tf.Module):
+    """Map z [B, K, z_dim] and labels [B, label_dim] to w [B, K, L, w_dim].
+
+    The region latents go through one MLP with shared weights, the global latent (the last one)
+    through its own. Only the region latents are normalised, as in the official code.
+    layers: L, to which w is copied.
+    component_embedding: [k, w_dim], the learned positions of the region latents.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        config: GeneratorConfig,
+        *,
+        label_dim: int,
+        layers: int,
+        component_embedding: tf.Variable,
+    ):
+        super().__init__()
+        mapping = config.mapping
+        self.config, self.layers = config, layers
+        self.component_embedding = component_embedding
+        dim = mapping.dim or config.w_size
+        self.start = self.end = self.embedding_start = None
+        if mapping.dim:
+            self.start = Dense(scope, config.z_dim, dim, suffix="_map_start")
+            if config.component_embedding:
+                self.embedding_start = Dense(scope, config.w_size, dim, suffix="_map_pos")
+        self.labels = _LabelConcat(scope, label_dim, config.z_dim) if label_dim else None
+        inputs = dim + (config.z_dim if label_dim else 0)
+        self.label_end = None
+        if label_dim and (mapping.resnet or mapping.shared_dim):
+            # Residual blocks keep their width. The official code has no such case to follow.
+            self.label_end, inputs = Dense(scope / "LabelConcat", inputs, dim, suffix="_end"), dim
+        self.shared = mapping.shared_dim > 0
+        self._make_networks(scope, inputs, dim)
+        if mapping.dim:
+            self.end = Dense(scope, dim, config.w_size, suffix="_map_end")
+
+    def _make_networks(self, scope: Scope, inputs: int, dim: int) -> None:
+        config = self.config
+        if self.shared:
+            width = config.mapping.shared_dim
+            total = config.components * dim
+            self.inmap = Dense(scope, config.components * inputs, width, suffix="_inmap")
+            self.local_mlp = _Mlp(scope, config, width, width)
+            self.outmap = Dense(scope, width, total, suffix="_outmap")
+        else:
+            attend = config.has_attention and config.mapping.self_attention
+            self.local_mlp = _Mlp(scope, config, inputs, dim, self_attention=attend)
+        if config.has_attention:
+            self.global_mlp = _Mlp(scope / "global", config, inputs, dim)
+
+    def __call__(
+        self,
+        z: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        *,
+        component_mask: tf.Tensor | None = None,
+        random: RandomStream | None = None,
+    ) -> tf.Tensor:
+        """Return w [B, K, L, w_dim]. component_mask [B, k]: 0 hides a component from attention."""
+        x = z if self.start is None else self.start(z)
+        if self.labels is not None:
+            x = self.labels(x, labels)
+            x = x if self.label_end is None else self.label_end(x)
+        count = self.config.components
+        local = _normalize_rms(x[:, :count])
+        local = self._map_local(local, component_mask, random)
+        if self.config.has_attention:
+            local = tf.concat([local, self.global_mlp(x[:, count:])], axis=1)  # [B, K, dim]
+        w = local if self.end is None else self.end(local)
+        return tf.tile(w[:, :, None], [1, 1, self.layers, 1])
+
+    def _map_local(self, x, component_mask, random) -> tf.Tensor:
+        if self.shared:
+            count = self.config.components
+            x = self.outmap(self.local_mlp(self.inmap(tf.reshape(x, [-1, count * x.shape[2]]))))
+            return tf.reshape(x, [-1, count, x.shape[1] // count])
+        positions = self.component_embedding if self.config.component_embedding else None
+        if self.embedding_start is not None:
+            positions = self.embedding_start(positions)
+        return self.local_mlp(x, positions=positions, mask=component_mask, random=random)
+
+
+class _Mlp(tf.Module):
+    """The MLP of one kind of latent: plain layers, or residual blocks and one last layer."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        config: GeneratorConfig,
+        inputs: int,
+        dim: int,
+        *,
+        self_attention: bool = False,
+    ):
+        super().__init__()
+        mapping = config.mapping
+        options = {"activation": mapping.activation, "lr_multiplier": mapping.lr_multiplier}
+        self.blocks, self.dense = [], []
+        if not mapping.resnet:
+            widths = [inputs] + [dim] * mapping.layers
+            self.dense = [
+                Dense(scope / f"Dense{i}", widths[i], dim, **options) for i in range(mapping.layers)
+            ]
+            return
+        blocks = mapping.layers // 2
+        for i in range(blocks):
+            attention = (
+                _self_attention(scope / f"AttLayer_{i}", config, dim) if self_attention else None
+            )
+            names = (f"Dense{i}_0", f"Dense{i}_1")
+            block = LatentBlock(scope, dim, dense_names=names, attention=attention, **options)
+            self.blocks.append(block)
+        self.dense = [Dense(scope / f"Dense{blocks - 1}", dim, dim, **options)]
+
+    def __call__(self, x, *, positions=None, mask=None, random=None) -> tf.Tensor:
+        for i, block in enumerate(self.blocks):
+            x = block(
+                x,
+                x,
+                from_positions=positions,
+                to_positions=positions,
+                mask=mask,
+                random=random and random.fold(f"mapping{i}"),
+            )
+        for dense in self.dense:
+            x = dense(x)
+        return x
+
+
+class _LabelConcat(tf.Module):
+    """Append an embedding of the labels to the features of every latent."""
+
+    def __init__(self, scope: Scope, label_dim: int, dim: int):
+        super().__init__()
+        self.weight = (scope / "LabelConcat").normal("weight", [label_dim, dim])
+
+    def __call__(self, x: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        embedding = tf.matmul(labels, self.weight)[:, None]  # [B, 1, z_dim]
+        return tf.concat([x, tf.tile(embedding, [1, x.shape[1], 1])], axis=-1)
+
+
+def _self_attention(scope: Scope, config: GeneratorConfig, dim: int) -> Attention:
+    positions = None
+    if config.component_embedding:
+        positions = config.mapping.dim or config.w_size
+    return Attention(
+        scope,
+        from_dim=dim,
+        to_dim=dim,
+        width=dim,
+        from_position_dim=positions,
+        to_position_dim=positions,
+        heads=config.heads,
+        from_gate=config.latent_gate,
+        to_gate=config.latent_gate,
+        dropout=config.attention_dropout,
+    )
+
+
+def _normalize_rms(x: tf.Tensor) -> tf.Tensor:
+    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-8)
