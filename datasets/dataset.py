@@ -87,7 +87,7 @@ class Dataset:
     def read(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return (images uint8 [n, H, W, C], labels float32 [n, label_dim]) by image number."""
         numbers = np.asarray(indices, np.int64).reshape(-1)
-        if len(numbers) and not (0 <= numbers.min() and numbers.max() < self.count):
+        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < self.count):
             raise IndexError(f"image numbers go from 0 to {self.count - 1}; asked for {indices}")
         if not len(numbers):
             shape = (0, self.resolution, self.resolution, self.channels)

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from datasets.dataset import Dataset
+from datasets.journal import UNFINISHED
 from datasets.manifest import MANIFEST_FILE, Manifest, Shard, read_manifest
 from datasets.shards import Level, RecordFile, find_levels
 from dnnlib.errors import UserError
-
-UNFINISHED = ".unfinished"  # folder of a preparation that has not ended
 
 
 def open_directory(directory: Path, resolution: int | None) -> Dataset:

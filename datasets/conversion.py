@@ -1,0 +1,84 @@
+"""The work on one picture: decode, shape, encode. Runs in worker processes, without TensorFlow."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from datasets.pictures import PictureError, convert, decode
+from datasets.preparation import Preparation
+from datasets.records import frame, image_message
+from datasets.shaping import halve, shape_picture
+from datasets.sources.item import Reference
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture to be converted."""
+
+    content: Reference
+    label: np.ndarray | None  # [label_dim] float32
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a picture: its records, one a level, or the reason why it has none."""
+
+    records: list[bytes]  # framed as in the file
+    digest: bytes  # sha256 of the source's bytes
+    problem: str | None = None
+
+
+def convert_all(tasks: Sequence[Task], preparation: Preparation) -> list[Outcome]:
+    """Convert some pictures."""
+    return [convert_one(task, preparation) for task in tasks]
+
+
+def convert_one(task: Task, preparation: Preparation) -> Outcome:
+    """Convert one picture."""
+    digest = b""
+    try:
+        content = task.content.load()
+        digest = hashlib.sha256(content).digest()
+        image = prepare_image(content, preparation)
+    except PictureError as error:
+        return Outcome([], digest, str(error))
+    return Outcome(_records(image, task.label, preparation), digest)
+
+
+def prepare_image(content: bytes | np.ndarray, preparation: Preparation) -> np.ndarray:
+    """Return the picture as [C, H, W] uint8."""
+    picture = convert(decode(content), channels=preparation.channels, alpha=preparation.alpha)
+    picture = shape_picture(
+        picture,
+        resolution=preparation.resolution,
+        crop=preparation.crop,
+        ratio=preparation.ratio,
+        filter=preparation.filter,
+    )
+    pixels = np.asarray(picture)
+    pixels = pixels.reshape(*pixels.shape[:2], -1)  # [H, W, C]
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # [C, H, W]
+
+
+def _records(image: np.ndarray, label: np.ndarray | None, preparation: Preparation) -> list[bytes]:
+    if preparation.encoding == "png":
+        return [frame(image_message(_png(image), image.shape, label))]
+    records = []
+    level = image.astype(np.float32)
+    for number in range(len(preparation.levels)):
+        level = level if number == 0 else halve(level)
+        pixels = np.rint(level).clip(0, 255).astype(np.uint8)
+        records.append(frame(image_message(pixels.tobytes(), pixels.shape, label)))
+    return records
+
+
+def _png(image: np.ndarray) -> bytes:
+    pixels = image.transpose(1, 2, 0)  # [H, W, C]
+    picture = Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if len(image) == 1 else pixels))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()

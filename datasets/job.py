@@ -1,0 +1,259 @@
+"""One preparation that is going on: pictures in, record files, journal and manifest out."""
+
+import errno
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import numpy as np
+import PIL
+
+from datasets.conversion import Outcome, Task
+from datasets.journal import (
+    JOURNAL_FILE,
+    UNFINISHED,
+    Progress,
+    ShardWriter,
+    chain,
+    read_journal,
+    write_journal,
+)
+from datasets.labels import Labeller
+from datasets.manifest import Manifest, write_manifest
+from datasets.pictures import PictureError
+from datasets.preparation import BYTES_VERSION, Order, Preparation
+from datasets.shards import RecordFile
+from datasets.sources.item import Item, Unusable
+from datasets.sources.source import Source
+from datasets.workers import convert_in_order
+from dnnlib.errors import UserError
+from dnnlib.files import atomic_file
+from dnnlib.progress import track
+
+JOURNAL_EVERY_S = 10.0
+SKIPPED_NAMED = 1000  # bad pictures named in the manifest; the others are only counted
+
+
+class Job:
+    """Owns the record files in the making. `convert`, then `finish`."""
+
+    def __init__(
+        self,
+        out: Path,
+        name: str,
+        source: Source,
+        labeller: Labeller,
+        preparation: Preparation,
+        order: Order,
+        fingerprint: str,
+    ):
+        self.out = out
+        self.workspace = out / UNFINISHED
+        self.name = name
+        self.source = source
+        self.labeller = labeller
+        self.preparation = preparation
+        self.order = order
+        self._writer = ShardWriter(self.workspace, name, preparation.levels, order.shards)
+        self._whole = True  # the files end where self._progress says
+        self._progress = self._continue(fingerprint) or self._start(fingerprint)
+
+    def convert(self, *, workers: int, strict: bool) -> None:
+        """Convert all pictures that are not yet in the files. What is done is never lost."""
+        try:
+            self._convert(workers, strict)
+            self._save()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"{self.out}: the disk is full after {self._progress.images} images; free some "
+                "space and run the same command again, it will continue"
+            ) from error
+        except BaseException:
+            with suppress(OSError):
+                self._save()
+            raise
+        finally:
+            self._writer.close()
+
+    def finish(self) -> Manifest:
+        """Move the files to their place, write the manifest, and return it."""
+        progress = self._progress
+        if not progress.images:
+            shutil.rmtree(self.workspace)
+            reason = f"; {progress.skipped[0][0]}: {progress.skipped[0][1]}"
+            raise UserError(
+                f"{self.source.path}: no picture that can be used among {progress.items_done} files"
+                f"{reason if progress.skipped else ''}; give a folder or archive of pictures"
+            )
+        manifest = self._manifest()
+        for name in self._file_names():
+            os.replace(self.workspace / name, self.out / name)
+        if self.order.label_file:
+            self._write_label_file()
+        write_manifest(self.out, manifest)
+        shutil.rmtree(self.workspace)
+        return manifest
+
+    def _write_label_file(self) -> None:
+        """Write the official `NAME-rxx.labels`: a .npy [N, label_dim] float32, in image order."""
+        shards = self.order.shards
+        label_dim = len(self.labeller.names)
+        with atomic_file(self.out / f"{self.name}-rxx.labels") as file:
+            header = {
+                "descr": "<f4",
+                "fortran_order": False,
+                "shape": (self._progress.images, label_dim),
+            }
+            np.lib.format.write_array_header_1_0(file, header)
+            files = [RecordFile(self.out / name) for name in self._writer.files[0]]
+            for image in range(self._progress.images):
+                features = files[image % shards].read_features(image // shards)
+                file.write(np.asarray(features["label"], "<f4").tobytes())
+
+    def _continue(self, fingerprint: str) -> Progress | None:
+        progress = read_journal(self.workspace)
+        if progress is None or progress.fingerprint != fingerprint:
+            return None
+        for name in self._file_names():  # the end may have been interrupted while moving them
+            if (self.out / name).exists() and not (self.workspace / name).exists():
+                os.replace(self.out / name, self.workspace / name)
+        return progress if self._writer.start(progress) else None
+
+    def _start(self, fingerprint: str) -> Progress:
+        for path in [self.workspace / JOURNAL_FILE, *self.workspace.glob("*.tfrecords*")]:
+            path.unlink(missing_ok=True)
+        _check_disk(self.out, self._expected_bytes())
+        progress = Progress(fingerprint, label_sums=[0.0] * len(self.labeller.names))
+        self._writer.start(progress)
+        write_journal(self.workspace, progress)
+        return progress
+
+    def _file_names(self) -> list[str]:
+        return [name for row in self._writer.files for name in row]
+
+    def _expected_images(self) -> int | None:
+        known = [self.source.count, self.order.max_images]
+        return min((number for number in known if number is not None), default=None)
+
+    def _expected_bytes(self) -> int:
+        choices = self.preparation
+        pixels = choices.channel_count * choices.resolution**2
+        share = 1.0 if choices.encoding == "raw" else 0.1  # a guess on the low side
+        return int((self._expected_images() or 0) * pixels * share)
+
+    def _convert(self, workers: int, strict: bool) -> None:
+        progress = self._progress
+        total = self._expected_images()
+        if total is not None:
+            total = max(
+                0, total - (progress.images if self.order.max_images else progress.items_done)
+            )
+        if progress.images == self.order.max_images:
+            return
+        names: deque[str] = deque()  # of the pictures that are being worked on
+        labels: deque[np.ndarray | None] = deque()
+        outcomes = convert_in_order(self._tasks(names, labels), self.preparation, workers=workers)
+        saved = time.monotonic()
+        with closing(outcomes):
+            for outcome in track(outcomes, label=f"preparing {self.name}", total=total):
+                self._take(outcome, names.popleft(), labels.popleft(), strict)
+                if time.monotonic() - saved > JOURNAL_EVERY_S:
+                    self._save()
+                    saved = time.monotonic()
+                if progress.images == self.order.max_images:
+                    return
+
+    def _tasks(self, names: deque, labels: deque) -> Iterator[Task]:
+        done = self._progress.items_done
+        for number, item in enumerate(self._items()):
+            if number < done:
+                continue
+            content, label = item.content, None
+            try:
+                label = self.labeller.label(item)
+            except PictureError as error:
+                content = Unusable(str(error))
+            names.append(item.name)
+            labels.append(label)
+            yield Task(content, label)
+
+    def _items(self) -> Iterator[Item]:
+        if self.order.seed is None:
+            return self.source.items()
+        items = list(self.source.items())
+        order = np.arange(len(items))
+        np.random.RandomState(self.order.seed).shuffle(order)  # noqa: NPY002 - as officially
+        return (items[number] for number in order)
+
+    def _take(self, outcome: Outcome, name: str, label: np.ndarray | None, strict: bool) -> None:
+        progress = self._progress
+        if outcome.problem and strict:
+            raise UserError(
+                f"{name}: {outcome.problem}; put it right or leave out --strict to skip it"
+            )
+        self._whole = False  # what happens from here to the end belongs together
+        if outcome.problem:
+            progress.skipped_count += 1
+            if len(progress.skipped) < SKIPPED_NAMED:
+                progress.skipped.append([name, outcome.problem])
+        else:
+            self._writer.write(progress.images, outcome.records)
+            progress.images += 1
+            content = name.encode(errors="surrogateescape") + b"\0" + outcome.digest
+            progress.source_digest = chain(progress.source_digest, content)
+            if label is not None:
+                progress.label_sums = (np.add(progress.label_sums, label)).tolist()
+        progress.items_done += 1
+        self._whole = True
+
+    def _save(self) -> None:
+        if self._whole:
+            self._progress.shard_bytes = self._writer.sizes()
+            write_journal(self.workspace, self._progress)
+
+    def _manifest(self) -> Manifest:
+        progress, choices, order = self._progress, self.preparation, self.order
+        return Manifest(
+            name=self.name,
+            count=progress.images,
+            resolution=choices.resolution,
+            channels=choices.channel_count,
+            encoding=choices.encoding,
+            ratio=choices.ratio or 1.0,
+            label_names=list(self.labeller.names),
+            shards=self._writer.describe(progress.images, progress.shard_bytes),
+            preparation={
+                "crop": choices.crop,
+                "filter": choices.filter,
+                "alpha": choices.alpha,
+                "max_images": order.max_images,
+                "seed": order.seed,
+                "labels": order.labels,
+                "label_sums": progress.label_sums,
+                "fingerprint": progress.fingerprint,
+            },
+            source={
+                "name": self.source.path.name,
+                "kind": self.source.kind,
+                "digest": progress.source_digest,
+                "pictures": progress.items_done,
+                "skipped_count": progress.skipped_count,
+                "skipped": progress.skipped,
+            },
+            tool={"bytes_version": BYTES_VERSION, "pillow": PIL.__version__},
+        )
+
+
+def _check_disk(out: Path, wanted_bytes: int) -> None:
+    free = shutil.disk_usage(out).free
+    if wanted_bytes > free:
+        raise UserError(
+            f"{out}: the data set needs about {wanted_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are "
+            "free; free some space, choose another --out, or a smaller --resolution"
+        )

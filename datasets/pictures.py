@@ -1,0 +1,99 @@
+"""From the bytes of any picture file to RGB or grey pixels."""
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageColor, ImageOps
+
+from dnnlib.errors import UserError
+
+CHANNELS = {"rgb": "RGB", "gray": "L"}
+_ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+
+
+class PictureError(Exception):
+    """This picture cannot be used; the message says why."""
+
+
+def decode(content: bytes | np.ndarray) -> Image.Image:
+    """Decode a picture file (whatever its name says) or take an array [H, W] or [H, W, C].
+
+    Of an animation the first frame; turned upright as its EXIF orientation says.
+    """
+    if isinstance(content, np.ndarray):
+        return _from_array(content)
+    if not content:
+        raise PictureError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd but readable files
+            picture = Image.open(io.BytesIO(content))
+            picture.load()
+            return ImageOps.exif_transpose(picture)
+    except Image.UnidentifiedImageError as error:
+        raise PictureError("not a picture in a format that Pillow reads") from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"too large ({error})") from error
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, KeyError) as error:
+        raise PictureError(f"damaged ({error})") from error
+    except Exception as error:  # decoders of rare formats raise whatever they like
+        raise PictureError(f"damaged ({type(error).__name__}: {error})") from error
+
+
+def convert(picture: Image.Image, *, channels: str, alpha: str) -> Image.Image:
+    """Return `picture` in mode RGB or L.
+
+    alpha: "drop" (as the official program does: colours as stored) or "composite:COLOUR".
+    """
+    picture = _to_eight_bits(picture)
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    if picture.mode in _ALPHA_MODES:
+        picture = picture.convert("RGBA")
+        if alpha != "drop":
+            background = Image.new("RGBA", picture.size, composite_colour(alpha))
+            picture = Image.alpha_composite(background, picture)
+        picture = picture.convert("RGB")
+    try:
+        return picture.convert(CHANNELS[channels])
+    except ValueError as error:
+        raise PictureError(f"colour mode {picture.mode} cannot be converted") from error
+
+
+def composite_colour(alpha: str) -> tuple[int, int, int]:
+    """Return the colour of "composite:COLOUR" (a name, #rrggbb or rgb(...))."""
+    mode, _, colour = alpha.partition(":")
+    try:
+        if mode != "composite":
+            raise ValueError
+        return ImageColor.getrgb(colour)[:3]
+    except ValueError as error:
+        raise UserError(
+            f'alpha "{alpha}" is not known; use drop or composite:COLOUR, for example '
+            "composite:white or composite:#808080"
+        ) from error
+
+
+def _to_eight_bits(picture: Image.Image) -> Image.Image:
+    """Scale 16-bit, 32-bit and float grey pictures, which Pillow would clip at 255."""
+    if picture.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(picture).astype(np.uint32) * 255 // 65535).astype("u1"))
+    if picture.mode == "I":
+        values = np.asarray(picture)
+        scale = 65535 if values.max() > 255 else 255
+        return Image.fromarray((values.clip(0, scale) * 255 // scale).astype(np.uint8))
+    if picture.mode == "F":
+        values = np.nan_to_num(np.asarray(picture))
+        scale = 255 if values.max() <= 1 else 1
+        return Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
+    return picture
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    channels_fit = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (2, 3, 4))
+    if array.dtype != np.uint8 or not channels_fit or 0 in array.shape:
+        raise PictureError(f"an array of {array.dtype} {list(array.shape)} is no picture")
+    return Image.fromarray(np.ascontiguousarray(array))

@@ -1,0 +1,104 @@
+"""From a source of pictures to a finished data set directory, in one call that can be repeated."""
+
+import hashlib
+import json
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from datasets.job import Job
+from datasets.journal import JOURNAL_FILE, UNFINISHED, locked
+from datasets.labels import choose_labeller
+from datasets.manifest import Manifest, read_manifest
+from datasets.preparation import BYTES_VERSION, Order, Preparation
+from datasets.sources.opening import open_source
+from datasets.sources.source import Source
+from datasets.workers import available_cores
+from dnnlib.errors import UserError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` leaves behind."""
+
+    manifest: Manifest
+    directory: Path
+    was_there: bool  # the same command had already finished before
+
+
+def prepare(
+    source: str,
+    out: Path,
+    preparation: Preparation,
+    order: Order,
+    *,
+    workers: int | None = None,
+    strict: bool = False,
+) -> Prepared:
+    """Prepare the pictures of `source` as a data set in the directory `out`.
+
+    The bytes written depend on the source, `preparation` and `order` only. If an earlier call was
+    interrupted, this one continues it. strict: fail at the first picture that cannot be used.
+    """
+    out = Path(out)
+    manifest = _check_directory(out)
+    workspace = out / UNFINISHED
+    workspace.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(workspace):
+            opened = open_source(source, workspace)
+            fingerprint = _fingerprint(opened, preparation, order)
+            if manifest:
+                _require_same(out, manifest, fingerprint)
+                return Prepared(manifest, out, was_there=True)
+            labeller = choose_labeller(order.labels, opened)
+            name = _set_name(opened, order)
+            job = Job(out, name, opened, labeller, preparation, order, fingerprint)
+            job.convert(workers=workers or available_cores(), strict=strict)
+            return Prepared(job.finish(), out, was_there=False)
+    finally:
+        _tidy(out, workspace)
+
+
+def _check_directory(out: Path) -> Manifest | None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: a file is in the way; choose another --out")
+    manifest = read_manifest(out)
+    unfinished = (out / UNFINISHED / JOURNAL_FILE).exists()
+    if manifest is None and not unfinished and out.is_dir() and any(out.glob("*.tfrecords*")):
+        raise UserError(
+            f"{out}: holds record files of a data set that did not come from here; choose another "
+            "--out or remove them"
+        )
+    return manifest
+
+
+def _require_same(out: Path, manifest: Manifest, fingerprint: str) -> None:
+    if manifest.preparation.get("fingerprint") != fingerprint:
+        raise UserError(
+            f"{out}: holds another data set ({manifest.name}, {manifest.count} images of "
+            f"{manifest.resolution}x{manifest.resolution}, other source or options); choose "
+            "another --out or remove that directory"
+        )
+
+
+def _fingerprint(source: Source, preparation: Preparation, order: Order) -> str:
+    choices = [source.identity(), _set_name(source, order), asdict(preparation), asdict(order)]
+    return hashlib.sha256(json.dumps([BYTES_VERSION, *choices]).encode()).hexdigest()
+
+
+def _set_name(source: Source, order: Order) -> str:
+    if order.name:
+        return order.name
+    stem = source.path.resolve().name.split(".")[0]
+    return re.sub(r"[^\w+-]+", "-", stem).strip("-") or "pictures"
+
+
+def _tidy(out: Path, workspace: Path) -> None:
+    """Leave nothing behind that cannot be continued."""
+    if not (workspace / JOURNAL_FILE).exists():
+        shutil.rmtree(workspace, ignore_errors=True)
+        with suppress(OSError):
+            out.rmdir()  # only if there is nothing in it

@@ -1,0 +1,99 @@
+"""From a picture of any size to a square one: crop, pad, stretch and resize.
+
+The official program's chain is: centre crop to a ratio (if one is given), black bands to a square,
+Lanczos resize. `shape_picture` with crop "ratio" (or "pad" without a ratio) is that chain.
+"""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+CROPS = ("square", "ratio", "pad", "stretch")
+FILTERS = ("lanczos", "box", "bicubic", "area")
+_PILLOW_FILTERS = {
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+def shape_picture(
+    picture: Image.Image, *, resolution: int, crop: str, ratio: float | None, filter: str
+) -> Image.Image:
+    """Return `picture` as a square of `resolution` pixels."""
+    return resize(to_square(picture, crop=crop, ratio=ratio), resolution, filter=filter)
+
+
+def to_square(picture: Image.Image, *, crop: str, ratio: float | None = None) -> Image.Image:
+    """Return a square picture ("stretch" leaves that to resizing)."""
+    if crop == "square":
+        return centre_crop(picture, 1.0)
+    if crop == "ratio":
+        return pad_to_square(centre_crop(picture, ratio))
+    if crop == "pad":
+        return pad_to_square(picture)
+    return picture
+
+
+def centre_crop(picture: Image.Image, ratio: float) -> Image.Image:
+    """Return the largest centred part with height = ratio * width (edges cut as officially)."""
+    width, height = picture.size
+    kept_width = min(width, height / ratio)
+    kept_height = kept_width * ratio
+    box = (
+        int((width - kept_width) / 2),
+        int((height - kept_height) / 2),
+        max(int((width + kept_width) / 2), 1),
+        max(int((height + kept_height) / 2), 1),
+    )
+    return picture.crop(box)
+
+
+def pad_to_square(picture: Image.Image) -> Image.Image:
+    """Return `picture` centred in a black square."""
+    width, height = picture.size
+    size = max(width, height)
+    if width == height:
+        return picture
+    square = Image.new(picture.mode, (size, size))
+    square.paste(picture, ((size - width) // 2, (size - height) // 2))
+    return square
+
+
+def resize(picture: Image.Image, resolution: int, *, filter: str) -> Image.Image:
+    """Resize to `resolution` x `resolution`; all filters are antialiased."""
+    if picture.size == (resolution, resolution):
+        return picture
+    if filter == "area":
+        return _resize_by_area(picture, resolution)
+    return picture.resize((resolution, resolution), _PILLOW_FILTERS[filter])
+
+
+def nearest_resolution(size: int) -> int:
+    """Return the power of two that the official program chooses for pictures of width `size`."""
+    return 2 ** int(round(math.log2(size)))
+
+
+def halve(image: np.ndarray) -> np.ndarray:
+    """Average squares of 2x2 pixels. image: [C, H, W] float32 -> [C, H/2, W/2] float32."""
+    return (
+        image[:, 0::2, 0::2] + image[:, 0::2, 1::2] + image[:, 1::2, 0::2] + image[:, 1::2, 1::2]
+    ) * np.float32(0.25)
+
+
+def _resize_by_area(picture: Image.Image, resolution: int) -> Image.Image:
+    """Average exactly the area that each new pixel covers (Pillow's box takes whole pixels)."""
+    values = np.asarray(picture, np.float32)  # [H, W] or [H, W, C]
+    values = np.tensordot(_coverage(values.shape[0], resolution), values, axes=(1, 0))
+    values = np.moveaxis(np.tensordot(_coverage(values.shape[1], resolution), values, (1, 1)), 0, 1)
+    return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8))
+
+
+def _coverage(before: int, after: int) -> np.ndarray:
+    """Return [after, before]: the share of each old pixel in each new one; rows sum to 1."""
+    edges = np.arange(after + 1) * (before / after)  # [after + 1]
+    pixels = np.arange(before)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    overlap = overlap.clip(0, None)
+    return (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)

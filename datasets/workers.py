@@ -1,0 +1,74 @@
+"""Worker processes that convert pictures: in order, with bounded memory, gone when we are gone."""
+
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from datasets.conversion import Outcome, Task, convert_all
+from datasets.preparation import Preparation
+from dnnlib.errors import UserError
+
+BYTES_A_PORTION = 1 << 20  # of prepared pixels that a worker hands over at once
+PORTIONS_AHEAD = 3  # a worker
+
+
+def convert_in_order(
+    tasks: Iterable[Task], preparation: Preparation, *, workers: int
+) -> Iterator[Outcome]:
+    """Yield the outcome of every task, in the order of the tasks."""
+    portions = _portions(tasks, preparation)
+    if workers == 1:
+        for portion in portions:
+            yield from convert_all(portion, preparation)
+        return
+    # Fresh processes, not forks: the caller may have started threads (TensorFlow's, for example).
+    executor = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    try:
+        waiting = deque()
+        for portion in portions:
+            waiting.append(executor.submit(convert_all, portion, preparation))
+            if len(waiting) >= workers * PORTIONS_AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process was ended from outside (out of memory?); run the same command again, "
+            "with fewer --workers if it is memory"
+        ) from error
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def available_cores() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _portions(tasks: Iterable[Task], preparation: Preparation) -> Iterator[list[Task]]:
+    image_bytes = preparation.channel_count * preparation.resolution**2
+    size = max(1, min(32, BYTES_A_PORTION // image_bytes))
+    tasks = iter(tasks)
+    while portion := list(itertools.islice(tasks, size)):
+        yield portion
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it even if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

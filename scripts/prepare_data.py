@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Turn pictures into a data set that train.py reads: TFRecord files and a manifest.
+
+  prepare_data.py demo --out data/demo                         the embedded pictures
+  prepare_data.py my-pictures/ --out data/mine --resolution 128
+  prepare_data.py cartoonset10k.tgz --out data/cartoonset --labels hair_color,glasses
+
+An interrupted run continues when the same command is given again.
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.manifest import ENCODINGS
+from datasets.pictures import CHANNELS
+from datasets.preparation import Order, Preparation
+from datasets.preparing import Prepared, prepare
+from datasets.shaping import CROPS, FILTERS
+from dnnlib.cli import ArgumentParser, run
+
+
+def make_parser() -> ArgumentParser:
+    """Return the parser of the command line."""
+    parser = ArgumentParser(prog="prepare_data.py", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "source", help="a folder (with all folders inside) or zip/tar of pictures, or: demo"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="directory of the data set")
+    parser.add_argument("--name", help="name of the data set; default: after the source")
+    shape = parser.add_argument_group("shape of the pictures")
+    shape.add_argument("--resolution", type=int, default=64, help="width and height, power of two")
+    shape.add_argument(
+        "--crop",
+        choices=CROPS,
+        help="square: centre square; ratio: centre part of height/width --ratio, then black bands; "
+        "pad: black bands; stretch. Default: ratio if --ratio is given, else square",
+    )
+    shape.add_argument("--ratio", type=float, help="height / width of the part that is kept")
+    shape.add_argument("--filter", choices=FILTERS, default="lanczos", help="resizing filter")
+    shape.add_argument("--channels", choices=list(CHANNELS), default="rgb", help="colour or grey")
+    shape.add_argument(
+        "--alpha", default="drop", help="transparency: drop (as officially) or composite:COLOUR"
+    )
+    choice = parser.add_argument_group("choice of pictures and labels")
+    choice.add_argument("--max-images", type=int, help="use at most so many pictures")
+    choice.add_argument(
+        "--seed", type=int, help="take the pictures in this random order, not sorted by name"
+    )
+    choice.add_argument(
+        "--labels",
+        help="attributes of Cartoon Set as labels: names with commas between, or: attributes",
+    )
+    choice.add_argument("--strict", action="store_true", help="fail at the first unusable picture")
+    files = parser.add_argument_group("files written")
+    files.add_argument("--shards", type=int, default=4, help="number of record files")
+    files.add_argument(
+        "--encoding", choices=ENCODINGS, default="raw", help="png: smaller, slower to read"
+    )
+    files.add_argument(
+        "--all-resolutions", action="store_true", help="the official form: down to 4x4 as well"
+    )
+    files.add_argument(
+        "--label-file", action="store_true", help="write the official NAME-rxx.labels as well"
+    )
+    files.add_argument("--workers", type=int, help="processes; default: one a core")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Prepare a data set."""
+    options = make_parser().parse_args(arguments)
+    preparation = Preparation(
+        resolution=options.resolution,
+        channels=options.channels,
+        crop=options.crop or ("ratio" if options.ratio else "square"),
+        ratio=options.ratio,
+        filter=options.filter,
+        alpha=options.alpha,
+        encoding=options.encoding,
+        all_resolutions=options.all_resolutions,
+    )
+    order = Order(
+        name=options.name,
+        shards=options.shards,
+        max_images=options.max_images,
+        seed=options.seed,
+        labels=options.labels,
+        label_file=options.label_file,
+    )
+    prepared = prepare(
+        options.source,
+        options.out,
+        preparation,
+        order,
+        workers=options.workers,
+        strict=options.strict,
+    )
+    print_summary(prepared)
+
+
+def print_summary(prepared: Prepared) -> None:
+    """Say what was written, where, and what was left out."""
+    manifest = prepared.manifest
+    done = "already there" if prepared.was_there else "prepared"
+    print(
+        f"{done}: {manifest.count:,} images of {manifest.resolution}x{manifest.resolution} "
+        f"({manifest.encoding}, {len(manifest.label_names)} label values) in {prepared.directory}"
+    )
+    skipped = manifest.source["skipped_count"]
+    if skipped:
+        print(f"skipped {skipped:,} files that could not be used:")
+        for name, reason in manifest.source["skipped"][:10]:
+            print(f"  {name}: {reason}")
+        if skipped > 10:
+            print(f"  and {skipped - 10:,} more, listed in {prepared.directory / 'dataset.json'}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
