@@ -111,9 +111,9 @@ class Dataset:
         """
         try:
             yield
-        except tf.errors.OpError as error:
+        except (tf.errors.OpError, UnicodeDecodeError):  # the latter: bad bytes in a message
             self.check_records()
-            raise error
+            raise
 
     def check_records(self) -> None:
         """Read every record with its checksum; UserError at the first that is damaged."""
