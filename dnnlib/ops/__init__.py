@@ -1,7 +1,8 @@
 """StyleGAN2's two special operations, upfirdn2d and bias_act, and the resampling built on them."""
 
 from dnnlib.ops.activations import activation_gain
-from dnnlib.ops.dispatch import bias_act, implementation, set_implementation, upfirdn2d
+from dnnlib.ops.dispatch import bias_act, upfirdn2d
+from dnnlib.ops.implementations import implementation, set_implementation
 from dnnlib.ops.resampling import (
     conv_downsample2d,
     downsample2d,

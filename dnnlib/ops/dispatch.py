@@ -1,18 +1,18 @@
-"""The public upfirdn2d and bias_act, and the choice between native and reference implementation."""
+"""The public upfirdn2d and bias_act: check the arguments, call the implementation that is live."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.errors import UserError, suggest
-from dnnlib.ops import reference
 from dnnlib.ops.activations import find_activation
+from dnnlib.ops.implementations import live_operations
 from dnnlib.ops.resample_geometry import make_resampling
 
 FLOAT_TYPES = (tf.float32, tf.bfloat16, tf.float16)
 
 
+@tf.autograph.experimental.do_not_convert
 def upfirdn2d(
     x: tf.Tensor,
     kernel: np.ndarray,
@@ -36,9 +36,10 @@ def upfirdn2d(
     resampling = make_resampling(kernel, up=up, down=down, padding=padding, gain=gain)
     if x.shape[1] is not None and x.shape[2] is not None:
         resampling.output_size(x.shape[1], x.shape[2])
-    return reference.upfirdn2d(x, resampling)
+    return live_operations().upfirdn2d(x, resampling)
 
 
+@tf.autograph.experimental.do_not_convert
 def bias_act(
     x: tf.Tensor,
     bias: tf.Tensor | None = None,
@@ -60,7 +61,7 @@ def bias_act(
         if bias.shape.rank != 1 or not bias.shape.is_compatible_with(x.shape[-1:]):
             raise ValueError(f"bias_act: bias {bias.shape} does not fit the last axis of {x.shape}")
     found = find_activation(activation)
-    return reference.bias_act(
+    return live_operations().bias_act(
         x,
         bias,
         activation=activation,
@@ -68,22 +69,6 @@ def bias_act(
         gain=found.gain if gain is None else float(gain),
         clamp=None if clamp is None else float(clamp),
     )
-
-
-def set_implementation(name: str) -> None:
-    """Choose "auto" (native if it can be had), "native" (or a UserError) or "reference"."""
-    known = ("auto", "native", "reference")
-    if name not in known:
-        raise UserError(
-            f'unknown ops implementation "{name}"{suggest(name, known)}; known: {", ".join(known)}'
-        )
-    if name == "native":
-        raise UserError("the native ops are not there yet; use --ops auto or --ops reference")
-
-
-def implementation() -> str:
-    """Tell which implementation is live and why, in one line."""
-    return "reference: the native ops are not there yet"
 
 
 def _check_float(x: tf.Tensor, where: str) -> tf.Tensor:

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from dnnlib import ops
+
 from . import golden
 
 RESAMPLERS = {
@@ -23,7 +24,7 @@ def name_of(case):
 
 
 @pytest.mark.parametrize("case", golden.cases("upfirdn_2d"), ids=name_of)
-def test_upfirdn2d(case):
+def test_upfirdn2d(case, live):
     params = case["params"]
     x = golden.channels_last(case, "in/x")
     with tf.GradientTape() as tape:
@@ -41,7 +42,7 @@ def test_upfirdn2d(case):
 
 
 @pytest.mark.parametrize("case", golden.cases(*RESAMPLERS), ids=name_of)
-def test_resampling(case):
+def test_resampling(case, live):
     params = case["params"]
     x = golden.channels_last(case, "in/x")
     options = {name: params[name] for name in ("factor", "gain") if name in params}
@@ -54,7 +55,7 @@ def test_resampling(case):
 
 
 @pytest.mark.parametrize("case", golden.cases(*CONVOLUTIONS), ids=name_of)
-def test_resampling_convolution(case):
+def test_resampling_convolution(case, live):
     params = case["params"]
     if params["groups"] != 1:
         pytest.skip("grouped convolution is not used here: styles scale inputs and outputs")
@@ -71,7 +72,7 @@ def test_resampling_convolution(case):
 
 
 @pytest.mark.parametrize("case", golden.cases("fused_bias_act"), ids=name_of)
-def test_bias_act(case):
+def test_bias_act(case, live):
     params = case["params"]
 
     def load(name):  # move the channel axis to the end

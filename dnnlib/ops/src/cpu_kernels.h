@@ -1,0 +1,41 @@
+// The CPU kernels, free of TensorFlow: the caller brings the memory and the threads.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "bias_act.h"
+#include "upfirdn2d.h"
+
+namespace gansformer {
+
+// Runs body(begin, end) over disjoint ranges that cover [0, count); `cycles` estimates one unit.
+using Body = std::function<void(std::int64_t begin, std::int64_t end)>;
+using ParallelFor =
+    std::function<void(std::int64_t count, std::int64_t cycles, const Body& body)>;
+
+// x: [batch, in_height, in_width, channels] -> y: [batch, out_height, out_width, channels].
+template <typename T>
+void upfirdn2d_cpu(const Upfirdn2dPlan& plan, const T* x, T* y, const ParallelFor& parallel_for);
+
+// y may be x. bias: [channels] or null.
+template <typename T>
+void bias_act_cpu(const BiasActPlan& plan, const T* x, const float* bias, T* y,
+                  const ParallelFor& parallel_for);
+
+// dx = (dy + dy_shift) * slope, db = sum of dx over rows. `known` is y for the piecewise linear
+// activations and x for the others. dy_shift, bias: [channels] or null; db: [channels] or null;
+// dx may be dy.
+template <typename T>
+void bias_act_gradient_cpu(const BiasActPlan& plan, const T* dy, const float* dy_shift,
+                           const T* known, const float* bias, T* dx, float* db,
+                           const ParallelFor& parallel_for);
+
+// du = (v + v_shift) * dy * curvature, db = sum of du over rows: what the gradient's own gradient
+// sends to x and bias.
+template <typename T>
+void bias_act_curvature_cpu(const BiasActPlan& plan, const T* v, const float* v_shift, const T* dy,
+                            const T* x, const float* bias, T* du, float* db,
+                            const ParallelFor& parallel_for);
+
+}  // namespace gansformer
