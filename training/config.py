@@ -1,0 +1,126 @@
+"""Every option of a training run, with its default and what it means.
+
+Defaults are those of the official command line without options.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from dnnlib.config import from_mapping, set_option
+from dnnlib.errors import UserError, suggest
+from gansformer.config import DiscriminatorConfig, GeneratorConfig
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What of the data set is used, and how."""
+
+    resolution: int = 256
+    mirror: bool = False  # flip half of the real pictures left to right
+    labels: bool = False  # train a conditional model
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Losses, optimiser and schedule."""
+
+    kimg: float = 25000.0  # length of the run, in thousands of real images shown
+    batch_size: int = 32
+    batch_per_device: int = 4  # images at a time; gradients are summed up to batch_size
+    seed: int = 0
+
+    generator_loss: Literal["logistic", "logistic_ns", "hinge", "hinge_official", "wgan"] = (
+        "logistic_ns"
+    )
+    discriminator_loss: Literal["logistic", "hinge", "wgan"] = "logistic"
+    regularizer: Literal["r1", "r2", "gp", "none"] = "r1"
+    gamma: float = 10.0
+    regularizer_interval: int = 16  # every so many minibatches
+    path_length_weight: float = 0.0  # 2 in StyleGAN2; the official GANformer runs had none
+    path_length_interval: int = 4
+    path_length_decay: float = 0.01
+    style_mixing: float = 0.9  # probability
+    component_mixing: float = 0.0
+
+    generator_lr: float = 0.002
+    discriminator_lr: float = 0.002
+    beta1: float = 0.0
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+    # The official code corrects G's optimiser for a lazy regulariser even when there is none.
+    always_correct_generator: bool = True
+    clip: float | None = None  # bound on the global norm of a gradient
+    ema_kimg: float = 10.0  # half-life of the moving average of G
+
+    def __post_init__(self):
+        if self.batch_size % self.batch_per_device:
+            fitting = [n for n in range(1, self.batch_size + 1) if self.batch_size % n == 0]
+            nearest = min(fitting, key=lambda n: abs(n - self.batch_per_device))
+            raise UserError(
+                f"training.batch_size={self.batch_size} does not divide into "
+                f"training.batch_per_device={self.batch_per_device}; try {nearest}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputConfig:
+    """How often something is written."""
+
+    tick_kimg: float = 8.0  # one line of statistics
+    sheet_kimg: float = 24.0  # sample sheets
+    snapshot_kimg: float = 24.0  # what sampling needs
+    checkpoint_minutes: float = 15.0  # what training needs
+    keep_snapshots: int = 10  # the newest; older ones are removed
+    keep_snapshot_every_kimg: float = 0.0  # > 0: these are never removed
+    keep_checkpoints: int = 2
+    sheet_columns: int = 8
+    sheet_rows: int = 6
+    psi: float = 0.7  # truncation of the sample sheets
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """A whole run."""
+
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    output: OutputConfig = OutputConfig()
+
+
+def load_config(name: str, assignments: list[str] = ()) -> RunConfig:
+    """Read a YAML file, given by path or by the name of one in configs/, and apply `a.b=value`s.
+
+    Raises UserError for a missing file, bad YAML, an unknown option or a wrong value.
+    """
+    data = read_yaml(find_config(name))
+    for assignment in assignments:
+        set_option(data, assignment)
+    return from_mapping(RunConfig, data)
+
+
+def find_config(name: str) -> Path:
+    """Return the path of a configuration file given by path or by name."""
+    for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    known = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    hint = suggest(Path(name).stem, known) or f"; there are {', '.join(known)}"
+    raise UserError(f"configuration {name} does not exist{hint}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds."""
+    try:
+        data = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds no options, but {data!r}")
+    return data

@@ -1,0 +1,51 @@
+"""Regularisers of the discriminator and of the generator."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+Scores = Callable[[tf.Tensor], tf.Tensor]  # images [B, H, W, C] -> scores [B, 1]
+
+
+def gradient_square(scores: Scores, images: tf.Tensor, gamma: float) -> tf.Tensor:
+    """Return gamma / 2 |d score / d image|^2 for each sample [B], Mescheder et al. (2018).
+
+    On real images this is R1, on fakes R2.
+    """
+    return gamma / 2 * tf.reduce_sum(tf.square(_slope(scores, images)), axis=[1, 2, 3])
+
+
+def gradient_penalty(
+    scores: Scores, reals: tf.Tensor, fakes: tf.Tensor, mix: tf.Tensor, gamma: float
+) -> tf.Tensor:
+    """Return gamma (|d score / d x| - 1)^2 for each sample [B], Gulrajani et al. (2017).
+
+    x lies between real and fake, at mix [B, 1, 1, 1] in [0, 1).
+    """
+    slope = _slope(scores, reals + (fakes - reals) * mix)
+    norm = tf.sqrt(tf.reduce_sum(tf.square(slope), axis=[1, 2, 3]))
+    return gamma * tf.square(norm - 1)
+
+
+def path_lengths(
+    synthesize: Callable[[tf.Tensor], tf.Tensor], w: tf.Tensor, image_noise: tf.Tensor
+) -> tf.Tensor:
+    """Return how far the image moves with w for each sample [B], Karras et al. (2020), Eq. 4.
+
+    w: [B, K, L, w_dim]; image_noise: N(0, 1) [B, H, W, C]. The length is
+    sqrt(mean over (K, L) of |J^T y|^2) with y = noise / sqrt(H W).
+    """
+    _, height, width, _ = image_noise.shape
+    with tf.GradientTape() as tape:
+        tape.watch(w)
+        images = synthesize(w)
+        projection = tf.reduce_sum(images * image_noise) / (height * width) ** 0.5
+    slope = tape.gradient(projection, w)  # [B, K, L, w_dim]
+    return tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(slope), axis=3), axis=[1, 2]))
+
+
+def _slope(scores: Scores, images: tf.Tensor) -> tf.Tensor:
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        total = tf.reduce_sum(scores(images))
+    return tape.gradient(total, images)
