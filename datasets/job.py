@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -86,10 +87,10 @@ class Job:
         progress = self._progress
         if not progress.images:
             shutil.rmtree(self.workspace)
-            reason = f"; {progress.skipped[0][0]}: {progress.skipped[0][1]}"
+            reasons = "".join(f" ({name}: {reason})" for name, reason in progress.skipped[:1])
             raise UserError(
                 f"{self.source.path}: no picture that can be used among {progress.items_done} files"
-                f"{reason if progress.skipped else ''}; give a folder or archive of pictures"
+                f"{reasons}; give a folder or archive of pictures"
             )
         manifest = self._manifest()
         for name in self._file_names():
@@ -123,7 +124,10 @@ class Job:
         for name in self._file_names():  # the end may have been interrupted while moving them
             if (self.out / name).exists() and not (self.workspace / name).exists():
                 os.replace(self.out / name, self.workspace / name)
-        return progress if self._writer.start(progress) else None
+        if not self._writer.start(progress):
+            return None
+        print(f"{self.out}: continuing after {progress.images} images", file=sys.stderr)
+        return progress
 
     def _start(self, fingerprint: str) -> Progress:
         for path in [self.workspace / JOURNAL_FILE, *self.workspace.glob("*.tfrecords*")]:

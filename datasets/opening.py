@@ -15,6 +15,11 @@ def open_directory(directory: Path, resolution: int | None) -> Dataset:
     """Open the shards of one resolution (the largest if None) with or without a manifest."""
     _require_directory(directory)
     manifest = read_manifest(directory)
+    if (directory / UNFINISHED).exists() and not manifest:
+        raise UserError(
+            f"{directory}: its preparation has not ended; run the same prepare_data.py command "
+            "again"
+        )
     level = _choose_level(directory, find_levels(directory), manifest, resolution)
     files = [RecordFile(path) for path in level.files]
     counts = [len(file) for file in files]
@@ -55,11 +60,6 @@ def _require_directory(directory: Path) -> None:
 def _choose_level(
     directory: Path, levels: list[Level], manifest: Manifest | None, resolution: int | None
 ) -> Level:
-    if (directory / UNFINISHED).exists() and not manifest:
-        raise UserError(
-            f"{directory}: its preparation has not ended; run the same prepare_data.py command "
-            "again"
-        )
     if not levels:
         missing = "the record files of dataset.json" if manifest else "no data set (*.tfrecords*)"
         verb = "are missing" if manifest else "here"

@@ -42,6 +42,8 @@ def prepare(
     The bytes written depend on the source, `preparation` and `order` only. If an earlier call was
     interrupted, this one continues it. strict: fail at the first picture that cannot be used.
     """
+    if workers is not None and workers < 1:
+        raise UserError(f"{workers} workers: give a positive number of processes")
     out = Path(out)
     manifest = _check_directory(out)
     workspace = out / UNFINISHED
@@ -52,6 +54,7 @@ def prepare(
             fingerprint = _fingerprint(opened, preparation, order)
             if manifest:
                 _require_same(out, manifest, fingerprint)
+                shutil.rmtree(workspace)
                 return Prepared(manifest, out, was_there=True)
             labeller = choose_labeller(order.labels, opened)
             name = _set_name(opened, order)

@@ -110,7 +110,9 @@ def test_what_was_prepared_is_read(pictures, tmp_path, encoding, channels):
 def test_tensorflow_reads_our_files(prepared):
     """As the official reader does it: shape and data by parse_single_example."""
     files = sorted(str(path) for path in prepared.glob("*.tfrecords*"))
-    assert [path[path.index("-r04") :] for path in files] == [f"-r04.tfrecords{n}of3" for n in (1, 2, 3)]
+    assert [path[path.index("-r04") :] for path in files] == [
+        f"-r04.tfrecords{n}of3" for n in (1, 2, 3)
+    ]
     wanted = {
         "shape": tf.io.FixedLenFeature([3], tf.int64),
         "data": tf.io.FixedLenFeature([], tf.string),
