@@ -63,6 +63,8 @@ class NativeOps:
     ) -> tf.Tensor:
         """Return clip(gain * activation(x + bias), -clamp, clamp).  x: [..., C], bias: [C]."""
         settings = _Settings(activation, alpha, gain, clamp)
+        if settings.is_piecewise_linear and (gain <= 0 or alpha < 0):  # y would not tell the slope
+            return reference.bias_act(x, bias, **dataclasses.asdict(settings))
         bias = _none() if bias is None else tf.cast(bias, tf.float32)
         return _BiasAct(self._library, settings).value(x, bias)
 
@@ -76,8 +78,8 @@ class _Settings:
 
     @property
     def is_piecewise_linear(self) -> bool:
-        """Whether the sign of y alone tells the slope."""
-        return self.activation in ("linear", "relu", "lrelu") and self.gain > 0 <= self.alpha
+        """Whether y alone tells the slope, by its sign."""
+        return self.activation in ("linear", "relu", "lrelu")
 
     @property
     def attributes(self) -> dict:
@@ -112,7 +114,7 @@ class _BiasAct:
                     return self._smooth_slope(dy, _none(), x, bias, want=_is_given(bias))
                 is_constant = self._settings.activation == "linear" and self._settings.clamp is None
                 # A constant slope needs no y; dy takes its place as it is in the cache already.
-                known = dy if is_constant else y
+                known = tf.stop_gradient(dy if is_constant else y)
                 return self._linear_slope(dy, _none(), known, want=_is_given(bias))
 
             return y, gradient

@@ -15,3 +15,16 @@ def live(request):
         pytest.skip(str(error))
     yield request.param
     ops.set_implementation("auto")
+
+
+def pytest_configure():
+    """Split the CPU in two devices for the strategy test, unless TensorFlow has started already."""
+    import contextlib
+
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+        )
