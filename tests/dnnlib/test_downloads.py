@@ -10,13 +10,13 @@ import sys
 import time
 from collections import namedtuple
 
-import loopback
 import numpy as np
 import pytest
 
 from dnnlib import downloads
 from dnnlib.downloads import Artefact, fetch
 from dnnlib.errors import UserError
+from tests.dnnlib import loopback
 
 CONTENT = np.random.default_rng(0).bytes(700_001)
 OTHER = np.random.default_rng(1).bytes(700_001)

@@ -22,11 +22,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from official_files import Call, StateSetter, named, network, official_modules, text
 
 import dnnlib.official_pickle
 from dnnlib.errors import UserError
 from dnnlib.official_pickle import read_networks
+from tests.dnnlib.official_files import Call, StateSetter, named, network, official_modules, text
 
 __all__ = ["official_modules"]
 

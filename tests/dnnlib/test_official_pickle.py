@@ -11,10 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from official_files import EasyDict, PythonTwoPickler, float_array, network, official_modules
 
 from dnnlib.errors import UserError
 from dnnlib.official_pickle import OfficialNetwork, read_networks
+from tests.dnnlib.official_files import (
+    EasyDict,
+    PythonTwoPickler,
+    float_array,
+    network,
+    official_modules,
+)
 
 __all__ = ["official_modules"]
 GOLDEN = Path(__file__).parents[1] / "golden" / "pkl"
