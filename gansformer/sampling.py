@@ -1,0 +1,69 @@
+"""Making pictures from seeds: the same seed gives the same picture, whatever it is made with."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.random_streams import RandomStream
+from gansformer.generator import Generator, GeneratorOutput
+
+BATCH = 8  # always this many at a time: rounding, too, does not depend on how many are asked for
+
+
+def latents_from_seeds(generator: Generator, seeds: Sequence[int]) -> tf.Tensor:
+    """Return z [B, K, z_dim], N(0, 1), a function of the seeds only."""
+    shape = [generator.config.latents, generator.config.z_dim]
+    return RandomStream("sample/z", tf.constant(list(seeds), tf.int64)).normal(shape)
+
+
+class SeedSampler:
+    """Makes pictures of one generator; traced once for all batches.
+
+    psi: truncation. noise: "random" (a function of the seed), "const" or "none".
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        psi: float = 1.0,
+        psi_cutoff: int | None = None,
+        noise: str = "random",
+        return_attention: bool = False,
+    ):
+        self.generator = generator
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def evaluate(seeds: tf.Tensor, labels: tf.Tensor | None) -> GeneratorOutput:
+            shape = [generator.config.latents, generator.config.z_dim]
+            z = RandomStream("sample/z", seeds).normal(shape)
+            return generator(
+                z,
+                labels,
+                psi=psi,
+                psi_cutoff=psi_cutoff,
+                noise=noise,
+                seed=seeds,
+                return_attention=return_attention,
+            )
+
+        self._evaluate = evaluate
+
+    def batches(
+        self, seeds: Sequence[int], labels: np.ndarray | None = None
+    ) -> Iterator[tuple[list[int], GeneratorOutput]]:
+        """Yield (seeds of a batch, output as NumPy arrays) until all seeds are done."""
+        seeds = list(seeds)
+        for first in range(0, len(seeds), BATCH):
+            part = seeds[first : first + BATCH]
+            count, padding = len(part), BATCH - len(part)
+            padded = tf.constant(part + part[-1:] * padding, tf.int64)
+            rows = None
+            if labels is not None:
+                rows = np.asarray(labels[first : first + count], np.float32)
+                rows = tf.constant(np.concatenate([rows, np.repeat(rows[-1:], padding, axis=0)]))
+            out = self._evaluate(padded, rows)
+            keep = lambda value: value.numpy()[:count]  # noqa: B023, E731
+            attention = out.attention and [keep(maps) for maps in out.attention]
+            yield part, GeneratorOutput(keep(out.images), keep(out.w), attention)

@@ -1,0 +1,137 @@
+"""Saving networks and loading them again, from our snapshots or from official checkpoints.
+
+A snapshot is a directory with `config.json` (all that is needed to build the networks) and
+`weights.npz` (every variable under its official name, prefixed with G/, D/ or Gs/).
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.config import from_mapping, to_mapping
+from dnnlib.errors import UserError
+from dnnlib.files import atomic_directory
+from gansformer.config import ModelConfig
+from gansformer.discriminator import Discriminator
+from gansformer.generator import Generator
+from gansformer.variables import variables_by_name
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """Networks and what is known about them. Gs is the moving average of G; None: not stored.
+
+    details: what else is useful to sample and evaluate: label names, ratio, the run's description.
+    """
+
+    config: ModelConfig
+    kimg: float
+    G: Generator | None = None
+    D: Discriminator | None = None
+    Gs: Generator | None = None
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def save_snapshot(snapshot: Snapshot, directory: Path, *, half: bool = False) -> None:
+    """Write a snapshot directory, atomically. half: store float16, for shipping."""
+    networks = {name: getattr(snapshot, name) for name in ("G", "D", "Gs")}
+    networks = {name: network for name, network in networks.items() if network is not None}
+    arrays = {
+        f"{name}/{variable_name}": variable.numpy()
+        for name, network in networks.items()
+        for variable_name, variable in variables_by_name(network).items()
+    }
+    if half:
+        arrays = {name: array.astype(np.float16) for name, array in arrays.items()}
+    any_network = next(iter(networks.values()))
+    description = {
+        "format": FORMAT,
+        "kimg": snapshot.kimg,
+        "networks": list(networks),
+        "resolution": any_network.canvas.resolution,
+        "channels": any_network.channels,
+        "label_dim": any_network.label_dim,
+        **to_mapping(snapshot.config),
+        "details": snapshot.details,
+    }
+    with atomic_directory(directory) as temporary:
+        (temporary / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+        np.savez_compressed(temporary / "weights.npz", **arrays)
+
+
+def load_snapshot(directory: Path) -> Snapshot:
+    """Read a snapshot directory. Raises UserError if something in it is missing or damaged."""
+    description = _read_description(directory / "config.json")
+    if description.pop("format") > FORMAT:
+        raise UserError(f"{directory} was written by a newer version; update this program")
+    details, kimg = description.pop("details", {}), description.pop("kimg")
+    names = description.pop("networks")
+    image = {key: description.pop(key) for key in ("resolution", "channels", "label_dim")}
+    config = from_mapping(ModelConfig, description)
+    networks = make_networks(names, config, image)
+    arrays = _read_arrays(directory / "weights.npz")
+    for name, network in networks.items():
+        assign_variables(network, arrays, prefix=f"{name}/", source=str(directory))
+    return Snapshot(config, kimg, **networks, details=details)
+
+
+def make_networks(
+    names: Iterable[str], config: ModelConfig, image: dict[str, int], seed: int = 0
+) -> dict[str, tf.Module]:
+    """Build the networks with these names (G, D, Gs); image: resolution, channels, label_dim."""
+    return {
+        name: Discriminator(config.discriminator, seed=seed, **image)
+        if name == "D"
+        else Generator(config.generator, seed=seed, **image)
+        for name in names
+    }
+
+
+def assign_variables(
+    network: tf.Module, arrays: dict[str, np.ndarray], *, prefix: str, source: str
+) -> None:
+    """Give a network the variables stored under `prefix`.
+
+    Raises UserError, naming the first variable that is missing, left over or of another shape.
+    """
+    variables = variables_by_name(network)
+    stored = {name[len(prefix) :] for name in arrays if name.startswith(prefix)}
+    for name in sorted(stored ^ set(variables)):
+        problem = "is missing" if name in variables else "belongs to no part of this network"
+        raise UserError(f"{source}: variable {prefix}{name} {problem}; it is of another network")
+    for name, variable in variables.items():
+        array = arrays[prefix + name]
+        if tuple(array.shape) != tuple(variable.shape):
+            raise UserError(
+                f"{source}: variable {prefix}{name} has shape {list(array.shape)}, "
+                f"but this configuration needs {list(variable.shape)}; use the configuration "
+                "that it was trained with"
+            )
+        variable.assign(array.astype(np.float32))
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent} is no snapshot: it has no config.json") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged; use another snapshot") from error
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent} is no snapshot: it has no weights.npz") from error
+    except Exception as error:  # zipfile, zlib and NumPy each have their own errors
+        raise UserError(f"{path} is damaged ({error}); use another snapshot") from error
+

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Train a StyleGAN2 or a GANformer on a prepared data set."""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from dnnlib.cli import ArgumentParser, run  # noqa: E402
+
+
+def main(arguments: list[str]) -> None:
+    parser = ArgumentParser(prog="train.py", description=__doc__)
+    parser.add_argument("--config", required=True, help="YAML file, or name of one in configs/")
+    parser.add_argument("--data", required=True, type=Path, help="directory of the data set")
+    parser.add_argument("--run", required=True, type=Path, help="directory of the run")
+    parser.add_argument(
+        "--resume", default="auto", help="auto, never, or a checkpoint or run to continue from"
+    )
+    parser.add_argument("--kimg", type=float, help="length of the run (configuration: training.kimg)")
+    parser.add_argument("--seed", type=int, help="seed (configuration: training.seed)")
+    parser.add_argument("--devices", default="auto", help="auto, cpu, cpu:N, gpu or gpu:0,1")
+    parser.add_argument(
+        "--precision", default="float32", choices=["float32", "bfloat16", "mixed_float16"]
+    )
+    parser.add_argument("--ops", default="auto", choices=["auto", "native", "reference"])
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change options of the configuration, such as training.gamma=1",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print configuration and networks, and stop"
+    )
+    options = parser.parse_args(arguments)
+    assignments = list(options.assignments)
+    assignments += [
+        f"training.{name}={value}"
+        for name, value in (("kimg", options.kimg), ("seed", options.seed))
+        if value is not None
+    ]
+
+    from training.config import load_config
+    from training.loop import Machine, train
+
+    config = load_config(options.config, assignments)
+    machine = Machine(options.devices, options.precision, options.ops)
+    if options.dry_run:
+        from training.preview import print_preview
+
+        print_preview(config, options.data, machine)
+        return
+    train(config, data=options.data, run=options.run, resume=options.resume, machine=machine)
+
+
+def entry_point() -> None:
+    """Run as an installed command."""
+    sys.exit(run(main))
+
+
+if __name__ == "__main__":
+    entry_point()

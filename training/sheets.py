@@ -1,0 +1,70 @@
+"""Sample sheets: the same latents all through a run."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dnnlib.images import (
+    colour_attention,
+    crop_rows,
+    make_sheet,
+    save_image,
+    to_rgb,
+    to_uint8,
+)
+from gansformer.generator import Generator
+from gansformer.sampling import SeedSampler
+
+ATTENTION_SAMPLES = 8
+
+
+class SheetPainter:
+    """Paints one generator's pictures for seeds 0, 1, 2, ..., and where its components attend.
+
+    ratio: useful part of a padded square picture. labels: [rows * columns, label_dim] or None.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        columns: int,
+        rows: int,
+        psi: float,
+        ratio: float = 1.0,
+        labels: np.ndarray | None = None,
+    ):
+        self.generator, self.columns, self.ratio, self.labels = generator, columns, ratio, labels
+        self.count = columns * rows
+        self.sampler = SeedSampler(generator, psi=psi)
+        self.attention_sampler = SeedSampler(generator, psi=psi, return_attention=True)
+
+    def paint(self) -> np.ndarray:
+        """Return the sheet, uint8 [rows * H, columns * W, C]."""
+        batches = self.sampler.batches(range(self.count), self.labels)
+        images = np.concatenate([to_uint8(out.images) for _, out in batches])
+        return make_sheet(crop_rows(images, self.ratio), self.columns)
+
+    def paint_attention(self) -> np.ndarray | None:
+        """Return a sheet with one row for each sample: picture, then a map for each grid size.
+
+        Each map shows the last layer at its size, its heads averaged. None: there is no attention.
+        """
+        count = min(ATTENTION_SAMPLES, self.count)
+        ((_, out),) = self.attention_sampler.batches(range(count), self.labels)
+        if not out.attention:
+            return None
+        size = out.images.shape[1:3]
+        last = {maps.shape[2]: maps for maps in out.attention}  # [B, A, h, w, k] by height
+        columns = [to_rgb(to_uint8(out.images))]
+        columns += [colour_attention(maps.mean(axis=1), size) for maps in last.values()]
+        columns = [crop_rows(column, self.ratio) for column in columns]
+        images = np.stack(columns, axis=1)  # [B, columns, H, W, 3]
+        return make_sheet(images.reshape(-1, *images.shape[2:]), len(columns))
+
+    def save(self, directory: Path, name: str) -> None:
+        """Write NAME.png and, with attention, NAME-attention.png."""
+        save_image(self.paint(), directory / f"{name}.png")
+        attention = self.paint_attention()
+        if attention is not None:
+            save_image(attention, directory / f"{name}-attention.png")
