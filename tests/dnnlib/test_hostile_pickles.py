@@ -406,6 +406,21 @@ def test_doubling_lists_in_the_settings(tmp_path):
     assert "settings" in refusal_of(tmp_path, content)
 
 
+def test_wide_settings(tmp_path, official_modules):
+    """One list under many names: a thousand times a thousand times a thousand items."""
+    inner = [0] * 1000
+    middle = [inner] * 1000
+    assert "settings" in refusal_of(tmp_path, pickle.dumps(network(a=[middle] * 1000)))
+
+
+def test_new_objects_take_no_arguments(tmp_path):
+    """Otherwise what they hold would be lost without a word."""
+    path = tmp_path / "evil.pkl"
+    path.write_bytes(b"\x80\x04" + named("dnnlib.util", "EasyDict") + b"}\x85\x81.")
+    with pytest.raises(UserError, match="makes an object"):
+        read_networks(path)
+
+
 def test_deeply_nested_and_self_referring_settings(tmp_path, official_modules):
     nested: list = []
     for _ in range(300):
