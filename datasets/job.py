@@ -23,7 +23,7 @@ from datasets.journal import (
     read_journal,
     write_journal,
 )
-from datasets.labels import Labeller
+from datasets.labels.labeller import Labeller
 from datasets.manifest import Manifest, write_manifest
 from datasets.pictures import PictureError
 from datasets.preparation import BYTES_VERSION, Order, Preparation
@@ -126,7 +126,8 @@ class Job:
                 os.replace(self.out / name, self.workspace / name)
         if not self._writer.start(progress):
             return None
-        print(f"{self.out}: continuing after {progress.images} images", file=sys.stderr)
+        if progress.images:
+            print(f"{self.out}: continuing after {progress.images} images", file=sys.stderr)
         return progress
 
     def _start(self, fingerprint: str) -> Progress:
@@ -258,6 +259,6 @@ def _check_disk(out: Path, wanted_bytes: int) -> None:
     free = shutil.disk_usage(out).free
     if wanted_bytes > free:
         raise UserError(
-            f"{out}: the data set needs about {wanted_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are "
-            "free; free some space, choose another --out, or a smaller --resolution"
+            f"{out}: the data set needs about {wanted_bytes / 1e6:,.0f} MB and "
+            f"{free / 1e6:,.0f} MB are free; free some space, choose another --out, or a smaller --resolution"
         )

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from datasets.job import Job
 from datasets.journal import JOURNAL_FILE, UNFINISHED, locked
-from datasets.labels import choose_labeller
+from datasets.labels.choosing import choose_labeller
+from datasets.labels.labeller import Labeller
 from datasets.manifest import Manifest, read_manifest
 from datasets.preparation import BYTES_VERSION, Order, Preparation
 from datasets.sources.opening import open_source
@@ -51,12 +52,12 @@ def prepare(
     try:
         with locked(workspace):
             opened = open_source(source, workspace)
-            fingerprint = _fingerprint(opened, preparation, order)
+            labeller = choose_labeller(order.labels, opened)
+            fingerprint = _fingerprint(opened, labeller, preparation, order)
             if manifest:
                 _require_same(out, manifest, fingerprint)
                 shutil.rmtree(workspace)
                 return Prepared(manifest, out, was_there=True)
-            labeller = choose_labeller(order.labels, opened)
             name = _set_name(opened, order)
             job = Job(out, name, opened, labeller, preparation, order, fingerprint)
             job.convert(workers=workers or available_cores(), strict=strict)
@@ -87,8 +88,10 @@ def _require_same(out: Path, manifest: Manifest, fingerprint: str) -> None:
         )
 
 
-def _fingerprint(source: Source, preparation: Preparation, order: Order) -> str:
-    choices = [source.identity(), _set_name(source, order), asdict(preparation), asdict(order)]
+def _fingerprint(source: Source, labeller: Labeller, preparation: Preparation, order: Order) -> str:
+    labels = [labeller.names, labeller.digest]
+    name = _set_name(source, order)
+    choices = [source.identity(), labels, name, asdict(preparation), asdict(order)]
     return hashlib.sha256(json.dumps([BYTES_VERSION, *choices]).encode()).hexdigest()
 
 

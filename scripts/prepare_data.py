@@ -51,7 +51,8 @@ def make_parser() -> ArgumentParser:
     )
     choice.add_argument(
         "--labels",
-        help="attributes of Cartoon Set as labels: names with commas between, or: attributes",
+        help="folders; a table FILE[:COLUMN,COLUMN] (csv, tsv, json); attributes of Cartoon Set "
+        "(names with commas between, or: attributes for all); stored (what the source brings)",
     )
     choice.add_argument("--strict", action="store_true", help="fail at the first unusable picture")
     files = parser.add_argument_group("files written")

@@ -1,8 +1,10 @@
 """Whole preparations: same bytes whatever happens on the way, and every bad picture named."""
 
+import errno
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 
 import datasets
 from datasets.demo import DEMO_ARCHIVE
+from datasets.journal import ShardWriter, locked
 from datasets.preparation import Order, Preparation
 from datasets.preparing import prepare
 from datasets.sources.folder import Folder
@@ -131,6 +134,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 import datasets.job, datasets.journal
+from datasets.journal import ShardWriter, locked
 from datasets.preparation import Order, Preparation
 from datasets.preparing import prepare
 at, how, out, source = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
@@ -222,6 +226,42 @@ def test_killed_leaves_no_process(tmp_path):
     running.kill()
     running.wait()
     assert wait_until(lambda: not group_lives(running.pid), 20)
+
+
+def test_full_disk_is_told_and_can_be_continued(pictures, tmp_path, monkeypatch):
+    write = ShardWriter.write
+    out = tmp_path / "set"
+
+    def write_until_full(self, image, records):
+        if image == 13:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, image, records)
+
+    monkeypatch.setattr(ShardWriter, "write", write_until_full)
+    with pytest.raises(UserError, match="disk is full after 13 images.*same command again"):
+        prepare(str(pictures), out, SMALL, Order(), workers=1)
+    monkeypatch.undo()
+    assert not (out / "dataset.json").exists()
+    prepare(str(pictures), out, SMALL, Order(), workers=1)
+    prepare(str(pictures), tmp_path / "expected", SMALL, Order(), workers=1)
+    assert content(out) == content(tmp_path / "expected")
+
+
+def test_no_start_where_the_disk_is_too_small(pictures, tmp_path, monkeypatch):
+    usage = shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match="needs about"):
+        prepare(str(pictures), tmp_path / "set", SMALL, Order(), workers=1)
+    assert not (tmp_path / "set").exists()
+
+
+def test_two_at_once_do_not_mix(pictures, tmp_path):
+    (tmp_path / "set" / ".unfinished").mkdir(parents=True)
+    with (
+        locked(tmp_path / "set" / ".unfinished"),
+        pytest.raises(UserError, match="another prepare_data.py is writing here"),
+    ):
+        prepare(str(pictures), tmp_path / "set", SMALL, Order(), workers=1)
 
 
 def test_other_options_start_an_unfinished_set_again(pictures, tmp_path):

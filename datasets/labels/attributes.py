@@ -1,24 +1,15 @@
-"""Labels of pictures: float vectors with a name for each value, from what lies beside pictures."""
+"""Labels from the attribute files of Cartoon Set."""
 
 import csv
 import io
 
 import numpy as np
 
+from datasets.labels.labeller import Labeller
 from datasets.pictures import PictureError
 from datasets.sources.item import Item
 from datasets.sources.source import Source
 from dnnlib.errors import UserError, suggest
-
-
-class Labeller:
-    """Gives each picture its label. `names`: one for each value of the vector."""
-
-    names: list[str] = []
-
-    def label(self, item: Item) -> np.ndarray | None:
-        """Return the label [len(names)] float32; PictureError if this picture has none."""
-        return None
 
 
 class AttributeFiles(Labeller):
@@ -82,14 +73,3 @@ def parse_attributes(content: bytes) -> dict[str, tuple[int, int]]:
     except (ValueError, csv.Error) as error:
         raise PictureError("its attribute file is not as in Cartoon Set") from error
     return attributes
-
-
-def choose_labeller(wanted: str | None, source: Source) -> Labeller:
-    """Return what gives the labels that a user asked for.
-
-    wanted: None, or attribute names with commas between them, or "attributes" for all of them.
-    """
-    if wanted is None:
-        return Labeller()
-    names = [name.strip() for name in wanted.split(",") if name.strip()]
-    return AttributeFiles(source, [] if names == ["attributes"] else names)

@@ -1,0 +1,66 @@
+"""From what a user wrote after --labels to what gives the labels."""
+
+from pathlib import Path
+
+import numpy as np
+
+from datasets.labels.attributes import AttributeFiles
+from datasets.labels.folders import FolderNames
+from datasets.labels.labeller import Labeller
+from datasets.labels.tables import read_table
+from datasets.pictures import PictureError
+from datasets.sources.item import Item
+from datasets.sources.source import Source
+from dnnlib.errors import UserError
+
+_TABLE_ENDINGS = (".csv", ".tsv", ".json")
+
+
+class StoredLabels(Labeller):
+    """The labels that the source itself brings along."""
+
+    def __init__(self, source: Source):
+        if not source.label_names:
+            raise UserError(
+                f"{source.path}: brings no labels of its own; leave out --labels stored, or name "
+                "a table or folders"
+            )
+        self.names = list(source.label_names)
+
+    def label(self, item: Item) -> np.ndarray:
+        """Return the label of the item."""
+        if item.label is None:
+            raise PictureError("has no label in its source")
+        return item.label
+
+
+def choose_labeller(wanted: str | None, source: Source) -> Labeller:
+    """Return what gives the labels that a user asked for.
+
+    wanted: None; "folders"; "stored"; a table FILE or FILE:COLUMN,COLUMN (beside us or inside the
+    source); "attributes" or names of attributes of Cartoon Set, with commas between them.
+    """
+    if wanted is None:
+        return Labeller()
+    if wanted == "folders":
+        return FolderNames(source)
+    if wanted == "stored":
+        return StoredLabels(source)
+    file, _, columns = wanted.partition(":")
+    if file.lower().endswith(_TABLE_ENDINGS):
+        return read_table(_read(file, source), _names(columns), origin=file)
+    return AttributeFiles(source, [] if wanted == "attributes" else _names(wanted))
+
+
+def _read(file: str, source: Source) -> bytes:
+    path = Path(file)
+    if path.is_file():
+        return path.read_bytes()
+    content = source.read_text(file)
+    if content is None:
+        raise UserError(f"{file}: no such table of labels, neither here nor in {source.path}")
+    return content
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

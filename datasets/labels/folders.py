@@ -1,0 +1,41 @@
+"""Labels from the folders that pictures lie in."""
+
+import numpy as np
+
+from datasets.labels.labeller import Labeller
+from datasets.pictures import PictureError
+from datasets.sources.item import Item
+from datasets.sources.source import Source
+from dnnlib.errors import UserError
+
+MOST_CLASSES = 10_000
+
+
+class FolderNames(Labeller):
+    """One-hot: the name of the folder that a picture lies in (ImageNet's way)."""
+
+    def __init__(self, source: Source):
+        classes = {_folder(item) for item in source.items()} - {""}
+        if len(classes) < 2:
+            raise UserError(
+                f"{source.path}: its pictures do not lie in several folders, so --labels folders "
+                "means nothing here; make one folder for each class"
+            )
+        if len(classes) > MOST_CLASSES:
+            raise UserError(f"{source.path}: {len(classes)} folders are too many to be classes")
+        self.names = sorted(classes)
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+
+    def label(self, item: Item) -> np.ndarray:
+        """Return the one-hot vector of the folder."""
+        label = np.zeros(len(self.names), np.float32)
+        try:
+            label[self._numbers[_folder(item)]] = 1
+        except KeyError:
+            raise PictureError("lies in no folder that could be its class") from None
+        return label
+
+
+def _folder(item: Item) -> str:
+    parts = item.name.split("/")
+    return parts[-2] if len(parts) > 1 else ""
