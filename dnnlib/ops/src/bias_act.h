@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "elementary.h"
 #include "portable.h"
 
 namespace gansformer {
@@ -26,8 +27,10 @@ constexpr float kSeluScale = 1.0507009873554805f, kSeluAlpha = 1.673263242354377
 
 SHARED_CODE constexpr bool is_piecewise_linear(int activation) { return activation <= kLrelu; }
 
+SHARED_CODE float not_above_zero(float u) { return u > 0.0f ? 0.0f : u; }  // keeps NaN
+
 SHARED_CODE float sigmoid_of(float u) {  // without overflow on either side
-  const float e = expf(-fabsf(u));
+  const float e = exp_of_negative(-fabsf(u));
   return (u >= 0.0f ? 1.0f : e) / (1.0f + e);
 }
 
@@ -35,11 +38,11 @@ template <int A>
 SHARED_CODE float activate(float u, float alpha) {
   if (A == kRelu) return u < 0.0f ? 0.0f : u;
   if (A == kLrelu) return u > 0.0f ? u : u * alpha;
-  if (A == kTanh) return tanhf(u);
+  if (A == kTanh) return tanh_of(u);
   if (A == kSigmoid) return sigmoid_of(u);
-  if (A == kElu) return u >= 0.0f ? u : expm1f(u);
-  if (A == kSelu) return kSeluScale * (u >= 0.0f ? u : kSeluAlpha * expm1f(u));
-  if (A == kSoftplus) return fmaxf(u, 0.0f) + log1pf(expf(-fabsf(u)));
+  if (A == kElu) return u >= 0.0f ? u : expm1_of_negative(not_above_zero(u));
+  if (A == kSelu) return kSeluScale * (u >= 0.0f ? u : kSeluAlpha * expm1_of_negative(not_above_zero(u)));
+  if (A == kSoftplus) return (u < 0.0f ? 0.0f : u) + log1p_of_fraction(exp_of_negative(-fabsf(u)));
   if (A == kSwish) return u * sigmoid_of(u);
   return u;
 }
@@ -50,15 +53,15 @@ SHARED_CODE float first_derivative(float u, float alpha) {
   if (A == kRelu) return u > 0.0f ? 1.0f : 0.0f;
   if (A == kLrelu) return u > 0.0f ? 1.0f : alpha;
   if (A == kTanh) {
-    const float t = tanhf(u);
+    const float t = tanh_of(u);
     return 1.0f - t * t;
   }
   if (A == kSigmoid) {
     const float s = sigmoid_of(u);
     return s * (1.0f - s);
   }
-  if (A == kElu) return u >= 0.0f ? 1.0f : expf(u);
-  if (A == kSelu) return kSeluScale * (u >= 0.0f ? 1.0f : kSeluAlpha * expf(u));
+  if (A == kElu) return u >= 0.0f ? 1.0f : exp_of_negative(not_above_zero(u));
+  if (A == kSelu) return kSeluScale * (u >= 0.0f ? 1.0f : kSeluAlpha * exp_of_negative(not_above_zero(u)));
   if (A == kSoftplus) return sigmoid_of(u);
   if (A == kSwish) {
     const float s = sigmoid_of(u);
@@ -70,7 +73,7 @@ SHARED_CODE float first_derivative(float u, float alpha) {
 template <int A>
 SHARED_CODE float second_derivative(float u) {
   if (A == kTanh) {
-    const float t = tanhf(u);
+    const float t = tanh_of(u);
     return -2.0f * t * (1.0f - t * t);
   }
   if (A == kSigmoid || A == kSoftplus || A == kSwish) {
@@ -78,8 +81,8 @@ SHARED_CODE float second_derivative(float u) {
     if (A == kSigmoid) return slope * (1.0f - 2.0f * s);
     return A == kSoftplus ? slope : slope * (2.0f + u * (1.0f - 2.0f * s));
   }
-  if (A == kElu) return u >= 0.0f ? 0.0f : expf(u);
-  if (A == kSelu) return u >= 0.0f ? 0.0f : kSeluScale * kSeluAlpha * expf(u);
+  if (A == kElu) return u >= 0.0f ? 0.0f : exp_of_negative(not_above_zero(u));
+  if (A == kSelu) return u >= 0.0f ? 0.0f : kSeluScale * kSeluAlpha * exp_of_negative(not_above_zero(u));
   return 0.0f;
 }
 

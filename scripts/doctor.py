@@ -1,0 +1,69 @@
+"""Print what is installed, which devices there are, and which op implementation is live and why."""
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Sequence
+
+from dnnlib import cli
+from dnnlib.errors import UserError
+
+_PACKAGES = ("numpy", "scipy", "tensorflow", "keras", "Pillow", "PyYAML", "tqdm")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the diagnosis; an error status if TensorFlow is missing."""
+    parser = cli.ArgumentParser(prog="doctor.py", description=__doc__)
+    parser.parse_args(arguments)
+    _print_rows([("python", f"{platform.python_version()} ({sys.executable})")])
+    _print_rows([("system", f"{platform.platform()}, {_processor()}")])
+    _print_rows([(name, _version(name)) for name in _PACKAGES])
+    if _version("tensorflow") == "not installed":
+        raise UserError("TensorFlow is not installed; pip install tensorflow")
+    _print_rows(_devices())
+    from dnnlib.ops.diagnosis import diagnose
+
+    _print_rows(diagnose())
+
+
+def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    for topic, finding in rows:
+        print(f"{topic:<20} {finding}", flush=True)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return f"{names[0]} x {len(names)}" if names else platform.machine()
+
+
+def _devices() -> list[tuple[str, str]]:
+    import tensorflow as tf
+
+    rows = []
+    for device in tf.config.list_physical_devices():
+        details = tf.config.experimental.get_device_details(device)
+        about = ", ".join(f"{name} {value}" for name, value in details.items())
+        rows.append(("device", f"{device.device_type} {device.name} {about}".strip()))
+    if len(rows) == 1 and tf.test.is_built_with_cuda():
+        rows.append(("device", "no GPU is visible (no card, no driver, or CUDA_VISIBLE_DEVICES)"))
+    return rows
+
+
+def run() -> int:
+    """Entry point of the installed command."""
+    return cli.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(run())
