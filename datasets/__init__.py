@@ -20,6 +20,7 @@ def open_dataset(directory: str | Path, resolution: int | None = None) -> Datase
 
     resolution: which of the stored resolutions; the largest if None.
     """
-    from datasets.opening import open_directory
+    from datasets.dataset import Dataset
+    from datasets.opening import open_records
 
-    return open_directory(Path(directory), resolution)
+    return Dataset(open_records(Path(directory), resolution))

@@ -3,14 +3,13 @@
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from datasets.manifest import content_digest, file_digest
+from datasets.opening import RecordSet, locate_images
 from datasets.permutation import take_positions
-from datasets.shards import RecordFile
 from dnnlib.errors import UserError
 
 BATCHES_AHEAD = 4  # prepared while the model works: the memory that reading needs
@@ -19,32 +18,20 @@ BATCHES_AHEAD = 4  # prepared while the model works: the memory that reading nee
 class Dataset:
     """Images and labels of one data set at one resolution. Made by `datasets.open_dataset`."""
 
-    def __init__(
-        self,
-        *,
-        directory: Path,
-        name: str,
-        resolution: int,
-        channels: int,
-        ratio: float,
-        encoding: str,
-        label_names: Sequence[str],
-        files: Sequence[RecordFile],
-        side_labels: np.ndarray | None = None,
-        shard_digests: Sequence[str] | None = None,
-    ):
-        self.directory = directory
-        self.name = name
-        self.resolution = resolution
-        self.channels = channels
-        self.ratio = ratio  # height / width of the useful part, 1.0 if all of it is useful
-        self.encoding = encoding
-        self.label_names = list(label_names)
+    def __init__(self, records: RecordSet):
+        self.directory = records.directory
+        self.name = records.name
+        self.resolution = records.resolution
+        self.channels = records.channels
+        self.ratio = records.ratio  # height / width of the useful part, 1.0 if all is useful
+        self.encoding = records.encoding
+        self.label_names = records.label_names
         self.label_dim = len(self.label_names)
-        self._files = list(files)
-        self._side_labels = side_labels
-        self._shard_digests = shard_digests
-        self._shards, self._places = _locate([len(file) for file in self._files])
+        self.manifest = records.manifest  # None if the set has none
+        self._files = records.files
+        self._side_labels = records.side_labels
+        self._shard_digests = records.shard_digests
+        self._shards, self._places = locate_images([len(file) for file in self._files])
         self.count = len(self._shards)
 
     @functools.cached_property
@@ -164,19 +151,3 @@ class Dataset:
         images = tf.reshape(values, [-1, channels, size, size])  # [B, C, H, W]
         images = tf.ensure_shape(images, [*data.shape, channels, size, size])
         return tf.transpose(images, [0, 2, 3, 1])  # [B, H, W, C]
-
-
-def _locate(counts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shard of each image and its place there.
-
-    Shards are filled in turn: image m is record m div n of shard m mod n. Files that were not
-    written so are read one after the other.
-    """
-    total, shards = sum(counts), len(counts)
-    in_turn = list(counts) == [len(range(shard, total, shards)) for shard in range(shards)]
-    if in_turn:
-        places, shard_numbers = np.divmod(np.arange(total, dtype=np.int64), shards)
-        return shard_numbers.astype(np.int32), places
-    shard_numbers = np.repeat(np.arange(shards, dtype=np.int32), counts)
-    places = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
-    return shard_numbers, places

@@ -259,6 +259,7 @@ def _check_disk(out: Path, wanted_bytes: int) -> None:
     free = shutil.disk_usage(out).free
     if wanted_bytes > free:
         raise UserError(
-            f"{out}: the data set needs about {wanted_bytes / 1e6:,.0f} MB and "
-            f"{free / 1e6:,.0f} MB are free; free some space, choose another --out, or a smaller --resolution"
+            f"{out}: the data set needs about {wanted_bytes / 1e6:,.0f} MB and only "
+            f"{free / 1e6:,.0f} MB are free; free some space, choose another --out, or a smaller "
+            "--resolution"
         )

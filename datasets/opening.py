@@ -1,18 +1,36 @@
 """Finding out what lies in a data set directory, with one clear error for whatever is wrong."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from datasets.dataset import Dataset
 from datasets.journal import UNFINISHED
 from datasets.manifest import MANIFEST_FILE, Manifest, Shard, read_manifest
 from datasets.shards import Level, RecordFile, find_levels
 from dnnlib.errors import UserError
 
 
-def open_directory(directory: Path, resolution: int | None) -> Dataset:
-    """Open the shards of one resolution (the largest if None) with or without a manifest."""
+@dataclass(frozen=True)
+class RecordSet:
+    """The record files of one resolution, and what is known about them."""
+
+    directory: Path
+    name: str
+    resolution: int
+    channels: int
+    ratio: float  # height / width of the useful part, 1.0 if all of it is useful
+    encoding: str
+    label_names: list[str]
+    files: list[RecordFile]
+    side_labels: np.ndarray | None  # [count, label_dim], of a NAME-rxx.labels file
+    shard_digests: list[str] | None  # of the manifest
+    manifest: Manifest | None
+
+
+def open_records(directory: Path, resolution: int | None = None) -> RecordSet:
+    """Find the record files of one resolution (the largest if None) and check them."""
     _require_directory(directory)
     manifest = read_manifest(directory)
     if (directory / UNFINISHED).exists() and not manifest:
@@ -27,24 +45,45 @@ def open_directory(directory: Path, resolution: int | None) -> Dataset:
         raise UserError(f"{directory}: its record files are empty; prepare the data set again")
     if manifest:
         _compare_counts(directory, manifest, level, files)
-    first = next(file for file in files if len(file))
-    features = _check_first_record(first, level)
-    side_labels = None if "label" in features else _side_labels(directory, level, counts)
-    label_dim = len(features["label"]) if side_labels is None and "label" in features else 0
+    features = _check_first_record(next(file for file in files if len(file)), level)
+    stored = features.get("label")
+    side_labels = _side_labels(directory, level, counts) if stored is None else None
+    label_dim = len(stored) if stored is not None else 0
     if side_labels is not None:
         label_dim = side_labels.shape[1]
-    return Dataset(
+    return RecordSet(
         directory=directory,
         name=manifest.name if manifest else level.name,
         resolution=level.resolution,
         channels=int(features["shape"][0]),
-        ratio=manifest.ratio if manifest else 1.0,
+        ratio=min(manifest.ratio, 1.0) if manifest else 1.0,
         encoding="png" if features["data"].startswith(b"\x89PNG") else "raw",
         label_names=_label_names(directory, manifest, label_dim),
         files=files,
         side_labels=side_labels,
         shard_digests=_shard_digests(manifest, level),
+        manifest=manifest,
     )
+
+
+def locate_images(counts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shard of each image and its place there, from the lengths of the shards.
+
+    Shards are filled in turn: image m is record m div n of shard m mod n. Files that were not
+    written so are read one after the other.
+    """
+    total, shards = sum(counts), len(counts)
+    if _filled_in_turn(counts):
+        places, shard_numbers = np.divmod(np.arange(total, dtype=np.int64), shards)
+        return shard_numbers.astype(np.int32), places
+    shard_numbers = np.repeat(np.arange(shards, dtype=np.int32), counts)
+    places = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
+    return shard_numbers, places
+
+
+def _filled_in_turn(counts: Sequence[int]) -> bool:
+    total, shards = sum(counts), len(counts)
+    return list(counts) == [len(range(shard, total, shards)) for shard in range(shards)]
 
 
 def _require_directory(directory: Path) -> None:
@@ -153,7 +192,7 @@ def _side_labels(directory: Path, level: Level, counts: list[int]) -> np.ndarray
             f"{path}: labels of {len(labels)} images where the shards hold {total}; write it again "
             "or remove it to do without labels"
         )
-    if counts != [len(range(shard, total, len(counts))) for shard in range(len(counts))]:
+    if not _filled_in_turn(counts):
         raise UserError(
             f"{path}: the shards are not filled in turn, so its labels cannot be told which image "
             "they belong to; remove it to do without labels"

@@ -30,6 +30,11 @@ def shard_file(name: str, level: int, number: int, total: int) -> str:
     return f"{name}-r{level:02d}.tfrecords{number}of{total}"
 
 
+def is_record_file(name: str) -> bool:
+    """Say whether a file has the name of a shard."""
+    return _FILE_NAME.fullmatch(name) is not None
+
+
 @dataclass(frozen=True)
 class Level:
     """All shards of one resolution, in order."""

@@ -7,7 +7,7 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datasets.sources.item import FileSlice, Item, ZipEntry
@@ -49,6 +49,10 @@ class Archive(Source):
             name for name in self._entries if name.endswith(suffix) and not may_be_picture(name)
         ]
 
+    def holds(self, wanted: Callable[[str], bool]) -> bool:
+        """Say whether a file with a wanted name (without folders) is in the archive."""
+        return any(wanted(name.rpartition("/")[2]) for name in self._entries)
+
     def identity(self) -> str:
         """Return a digest of the size and the ends of the archive."""
         return file_identity(self.path)
@@ -83,17 +87,17 @@ class TarArchive(Archive):
     kind = "tar"
 
     def __init__(self, path: Path, workspace: Path):
-        self._plain = _plain_tar(Path(path), workspace)
+        self.plain = _plain_tar(Path(path), workspace)
         super().__init__(path)
 
     def _list(self) -> dict[str, FileSlice]:
         try:
-            with tarfile.open(self._plain, "r:") as archive:
+            with tarfile.open(self.plain, "r:") as archive:
                 members = [member for member in archive if member.isreg()]
         except (tarfile.TarError, EOFError) as error:
             raise UserError(f"{self.path}: damaged tar file ({error}); get it again") from error
         members.sort(key=lambda member: member.name)
-        path = str(self._plain)
+        path = str(self.plain)
         return {
             member.name.removeprefix("./"): FileSlice(path, member.offset_data, member.size)
             for member in members

@@ -1,0 +1,140 @@
+"""Pictures in an LMDB database, as LSUN is published: a read-only walk through its B+ tree.
+
+The file format (version 1, 64 bits, little-endian) is that of OpenLDAP's mdb.c. Each picture is one
+stretch of bytes in the file, so that worker processes read it like a part of an archive; the lmdb
+package is not needed.
+"""
+
+import mmap
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.sources.item import FileSlice, Item
+from datasets.sources.source import Source, file_identity
+from dnnlib.errors import UserError
+
+DATA_FILE = "data.mdb"
+_MAGIC, _VERSION = 0xBEEFC0DE, 1
+_PAGE_HEADER_BYTES = 16
+_BRANCH, _LEAF, _META = 1, 2, 8  # kinds of pages
+_BIG_VALUE, _SUB_DATABASE, _DUPLICATES = 1, 2, 4  # kinds of nodes
+_NO_PAGE = 2**64 - 1
+_DEEPEST = 32
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """What the newest meta page says."""
+
+    transaction: int
+    page_bytes: int
+    root: int
+    entries: int
+
+
+class LmdbDatabase(Source):
+    """The values of a database, in the order of its keys."""
+
+    kind = "lmdb"
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._file = path / DATA_FILE if path.is_dir() else path
+        with open(self._file, "rb") as file:
+            self._tree = _read_meta(self._file, file.read(2 * 65536))
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return self._tree.entries
+
+    def items(self) -> Iterator[Item]:
+        """Yield all values, in the order of their keys."""
+        if self._tree.root == _NO_PAGE:
+            return
+        with (
+            open(self._file, "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            try:
+                yield from self._walk(content, self._tree.root, 0)
+            except (struct.error, IndexError) as error:
+                raise self._damaged("a page lies outside of the file") from error
+
+    def identity(self) -> str:
+        """Return a digest of the size and the ends of the file."""
+        return file_identity(self._file)
+
+    def _walk(self, content: mmap.mmap, page: int, depth: int) -> Iterator[Item]:
+        start = page * self._tree.page_bytes
+        number, _, flags, lower, _ = struct.unpack_from("<QHHHH", content, start)
+        if number != page or depth > _DEEPEST or not flags & (_BRANCH | _LEAF):
+            raise self._damaged(f"page {page}")
+        nodes = (lower - _PAGE_HEADER_BYTES) // 2
+        for place in struct.unpack_from(f"<{nodes}H", content, start + _PAGE_HEADER_BYTES):
+            low, high, kind, key_bytes = struct.unpack_from("<HHHH", content, start + place)
+            if flags & _BRANCH:
+                yield from self._walk(content, low | high << 16 | kind << 32, depth + 1)
+                continue
+            if kind & (_SUB_DATABASE | _DUPLICATES):
+                raise UserError(
+                    f"{self._file}: holds databases inside a database, which is not LSUN's layout; "
+                    "export its pictures to a folder"
+                )
+            key = content[start + place + 8 : start + place + 8 + key_bytes]
+            value = start + place + 8 + key_bytes
+            if kind & _BIG_VALUE:
+                (overflow,) = struct.unpack_from("<Q", content, value)
+                value = overflow * self._tree.page_bytes + _PAGE_HEADER_BYTES
+            size = low | high << 16
+            yield Item(_printable(key), FileSlice(str(self._file), value, size))
+
+    def _damaged(self, what: str) -> UserError:
+        return UserError(f"{self._file}: damaged LMDB database ({what}); get it again")
+
+
+def is_lmdb(path: Path) -> bool:
+    """Say whether a file, or a folder with a data.mdb, is an LMDB database."""
+    file = path / DATA_FILE if path.is_dir() else path
+    if not file.is_file():
+        return False
+    with open(file, "rb") as opened:
+        start = opened.read(_PAGE_HEADER_BYTES + 4)
+    return start[_PAGE_HEADER_BYTES:] == struct.pack("<I", _MAGIC)
+
+
+def _read_meta(path: Path, start: bytes) -> _Tree:
+    """Return the newer of the two meta pages."""
+    trees = []
+    first = _parse_meta(start, 0)
+    if first is not None:
+        trees = [first, _parse_meta(start, first.page_bytes)]
+    trees = [tree for tree in trees if tree is not None]
+    if not trees:
+        raise UserError(f"{path}: no LMDB database of version {_VERSION}; get it again")
+    return max(trees, key=lambda tree: tree.transaction)
+
+
+def _parse_meta(start: bytes, place: int) -> _Tree | None:
+    """Parse one meta page.
+
+    Page header, magic, version, address, map size, the databases of free and of used pages (page
+    size, flags, depth, three page counts, entries, root), last page, transaction.
+    """
+    try:
+        flags = struct.unpack_from("<QHH", start, place)[2]
+        magic, version = struct.unpack_from("<II", start, place + 16)
+        (page_bytes,) = struct.unpack_from("<I", start, place + 40)  # in the list of free pages
+        entries, root = struct.unpack_from("<QQ", start, place + 120)
+        (transaction,) = struct.unpack_from("<Q", start, place + 144)
+    except struct.error:
+        return None
+    if not flags & _META or (magic, version) != (_MAGIC, _VERSION) or page_bytes < 512:
+        return None
+    return _Tree(transaction, page_bytes, root, entries)
+
+
+def _printable(key: bytes) -> str:
+    return key.decode() if key.isascii() and key.decode().isprintable() else key.hex()

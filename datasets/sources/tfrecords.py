@@ -1,0 +1,86 @@
+"""Record files as a source: official ones, NVIDIA's, or a data set that we prepared."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datasets.opening import locate_images, open_records
+from datasets.pictures import PictureError
+from datasets.records import RecordError, parse_message
+from datasets.shards import find_levels
+from datasets.sources.item import Item, read_slice
+from datasets.sources.source import Source, file_identity
+
+
+@dataclass(frozen=True)
+class RecordImage:
+    """An image in a record file."""
+
+    path: str
+    offset: int
+    size: int
+
+    def load(self) -> bytes | np.ndarray:
+        """Return the PNG file, or the pixels [H, W, C]."""
+        features = _parse(self.path, self.offset, self.size)
+        try:
+            data = features["data"]
+            if data.startswith(b"\x89PNG"):
+                return data
+            pixels = np.frombuffer(data, np.uint8).reshape(features["shape"])  # [C, H, W]
+        except (KeyError, ValueError, AttributeError) as error:
+            raise PictureError("the record holds no image") from error
+        return np.ascontiguousarray(pixels.transpose(1, 2, 0))
+
+
+class RecordDirectory(Source):
+    """The images of the largest resolution, in order, with their labels."""
+
+    kind = "tfrecords"
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._records = open_records(path)
+        self._counts = [len(file) for file in self._records.files]
+        self.label_names = self._records.label_names or None
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return sum(self._counts)
+
+    def items(self) -> Iterator[Item]:
+        """Yield all images."""
+        shards, places = locate_images(self._counts)
+        for image, (shard, place) in enumerate(zip(shards, places, strict=True)):
+            file = self._records.files[shard]
+            content = RecordImage(
+                str(file.path), int(file.offsets[place]), int(file.lengths[place])
+            )
+            yield Item(f"{image:08d}", content, self._label(image, content))
+
+    def identity(self) -> str:
+        """Return a digest of the sizes and the ends of the files."""
+        return " ".join(file_identity(file.path) for file in self._records.files)
+
+    def _label(self, image: int, content: RecordImage) -> np.ndarray | None:
+        if self._records.side_labels is not None:
+            return self._records.side_labels[image]
+        if not self.label_names:
+            return None
+        label = _parse(content.path, content.offset, content.size).get("label")
+        return np.asarray(label, np.float32) if label is not None else None
+
+
+def is_record_directory(path: Path) -> bool:
+    """Say whether a folder holds record files."""
+    return path.is_dir() and bool(find_levels(path))
+
+
+def _parse(path: str, offset: int, size: int) -> dict:
+    try:
+        return parse_message(read_slice(path, offset, size))
+    except RecordError as error:
+        raise PictureError(str(error)) from error
