@@ -12,6 +12,7 @@ from gansformer.config import DiscriminatorConfig
 from gansformer.latent_blocks import LatentBlock
 from gansformer.layers import Conv, Dense, minibatch_stddev
 from gansformer.positions import GridPositions
+from gansformer.summary import format_summary, summarize
 from gansformer.variables import Scope
 
 
@@ -61,6 +62,15 @@ class Discriminator(tf.Module):
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of the images."""
         return (*self.canvas.shape(self.canvas.resolution), self.channels)
+
+    def summary(self) -> None:
+        """Print a table: layer, trainable parameters, output shape."""
+        print(format_summary(summarize(self, self.evaluate_once)))
+
+    def evaluate_once(self, batch: int = 4) -> tf.Tensor:
+        """Return scores of grey images; for tracing what the network does."""
+        labels = tf.zeros([batch, self.label_dim]) if self.label_dim else None
+        return self(tf.zeros([batch, *self.image_shape]), labels)
 
     def __call__(
         self,

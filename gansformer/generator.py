@@ -8,6 +8,7 @@ from dnnlib.random_streams import RandomStream
 from gansformer.canvas import Canvas
 from gansformer.config import GeneratorConfig
 from gansformer.mapping import MappingNetwork
+from gansformer.summary import format_summary, summarize
 from gansformer.synthesis import SynthesisNetwork
 from gansformer.variables import Scope
 
@@ -144,6 +145,16 @@ class Generator(tf.Module):
         truncated = self.w_avg + psi * (w - self.w_avg)
         cutoff = self.layers if cutoff is None else cutoff
         return tf.concat([truncated[:, :, :cutoff], w[:, :, cutoff:]], axis=2)
+
+    def summary(self) -> None:
+        """Print a table: layer, trainable parameters, output shape."""
+        print(format_summary(summarize(self, self.evaluate_once)))
+
+    def evaluate_once(self, batch: int = 2) -> tf.Tensor:
+        """Return images of zero latents; for tracing what the network does."""
+        z = tf.zeros([batch, self.config.latents, self.config.z_dim])
+        labels = tf.zeros([batch, self.label_dim]) if self.label_dim else None
+        return self(z, labels, noise="const").images
 
     def _noise_maps(self, noise: str, seed, batch: tf.Tensor) -> list[tf.Tensor] | None:
         if noise not in NOISE_MODES:

@@ -134,4 +134,3 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path.parent} is no snapshot: it has no weights.npz") from error
     except Exception as error:  # zipfile, zlib and NumPy each have their own errors
         raise UserError(f"{path} is damaged ({error}); use another snapshot") from error
-

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """Train a StyleGAN2 or a GANformer on a prepared data set."""
 
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from dnnlib.cli import ArgumentParser, run  # noqa: E402
+from dnnlib.quiet import import_tensorflow  # noqa: E402
 
 
 def main(arguments: list[str]) -> None:
@@ -19,7 +18,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--resume", default="auto", help="auto, never, or a checkpoint or run to continue from"
     )
-    parser.add_argument("--kimg", type=float, help="length of the run (configuration: training.kimg)")
+    parser.add_argument(
+        "--kimg", type=float, help="length of the run (configuration: training.kimg)"
+    )
     parser.add_argument("--seed", type=int, help="seed (configuration: training.seed)")
     parser.add_argument("--devices", default="auto", help="auto, cpu, cpu:N, gpu or gpu:0,1")
     parser.add_argument(
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> None:
         if value is not None
     ]
 
+    import_tensorflow()
     from training.config import load_config
     from training.loop import Machine, train
 
@@ -54,7 +56,7 @@ def main(arguments: list[str]) -> None:
     if options.dry_run:
         from training.preview import print_preview
 
-        print_preview(config, options.data, machine)
+        print_preview(config, options.data)
         return
     train(config, data=options.data, run=options.run, resume=options.resume, machine=machine)
 

@@ -53,6 +53,8 @@ def train(
     strategy = make_strategy(machine.devices)
     if strategy.num_replicas_in_sync > 1:
         raise UserError("several devices are not supported yet; use --devices cpu or gpu:0")
+    if machine.precision not in PRECISIONS:
+        raise UserError(f"--precision {machine.precision} is not supported yet; use bfloat16")
     set_implementation(machine.ops)
     dataset = datasets.open_dataset(data, config.data.resolution)
     if config.data.labels and not dataset.label_dim:

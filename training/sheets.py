@@ -46,21 +46,10 @@ class SheetPainter:
         return make_sheet(crop_rows(images, self.ratio), self.columns)
 
     def paint_attention(self) -> np.ndarray | None:
-        """Return a sheet with one row for each sample: picture, then a map for each grid size.
-
-        Each map shows the last layer at its size, its heads averaged. None: there is no attention.
-        """
+        """Return the attention sheet of the first samples; None: there is no attention."""
         count = min(ATTENTION_SAMPLES, self.count)
         ((_, out),) = self.attention_sampler.batches(range(count), self.labels)
-        if not out.attention:
-            return None
-        size = out.images.shape[1:3]
-        last = {maps.shape[2]: maps for maps in out.attention}  # [B, A, h, w, k] by height
-        columns = [to_rgb(to_uint8(out.images))]
-        columns += [colour_attention(maps.mean(axis=1), size) for maps in last.values()]
-        columns = [crop_rows(column, self.ratio) for column in columns]
-        images = np.stack(columns, axis=1)  # [B, columns, H, W, 3]
-        return make_sheet(images.reshape(-1, *images.shape[2:]), len(columns))
+        return attention_sheet(out.images, out.attention, self.ratio) if out.attention else None
 
     def save(self, directory: Path, name: str) -> None:
         """Write NAME.png and, with attention, NAME-attention.png."""
@@ -68,3 +57,18 @@ class SheetPainter:
         attention = self.paint_attention()
         if attention is not None:
             save_image(attention, directory / f"{name}-attention.png")
+
+
+def attention_sheet(images: np.ndarray, attention: list[np.ndarray], ratio: float) -> np.ndarray:
+    """Return one row for each sample: picture, then for each grid size where components attend.
+
+    images: float [B, H, W, C]; attention: [B, A, h, w, k] for each layer. A map shows the last
+    layer at its size, heads averaged, in the mean of the components' colours.
+    """
+    size = images.shape[1:3]
+    last = {maps.shape[2]: maps for maps in attention}
+    columns = [to_rgb(to_uint8(images))]
+    columns += [colour_attention(maps.mean(axis=1), size) for maps in last.values()]
+    columns = [crop_rows(column, ratio) for column in columns]
+    sheet = np.stack(columns, axis=1)  # [B, columns, H, W, 3]
+    return make_sheet(sheet.reshape(-1, *sheet.shape[2:]), len(columns))

@@ -1,0 +1,65 @@
+"""Finding networks by path or name, and building new ones."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dnnlib.config import from_mapping
+from dnnlib.errors import UserError
+from gansformer.catalogue import fetch_model, model_names
+from gansformer.config import ModelConfig
+from gansformer.discriminator import Discriminator
+from gansformer.generator import Generator
+from gansformer.official_checkpoint import load_official
+from gansformer.snapshot import Snapshot, load_snapshot, make_networks
+
+
+def load(path: str | Path) -> Snapshot:
+    """Load networks from a run directory (its newest snapshot), a snapshot directory, an official
+    TF1 pickle, or by the name of a catalogued model.
+
+    Raises UserError if there is nothing of the kind, or it is damaged.
+    """
+    place = Path(path)
+    if place.is_file():
+        return load_official(place)
+    if (place / "config.json").is_file():
+        return load_snapshot(place)
+    if place.is_dir():
+        snapshots = sorted(p for p in (place / "snapshots").glob("*") if p.name.isdigit())
+        if not snapshots:
+            raise UserError(f"{place} is neither a snapshot nor a run that has snapshots yet")
+        return load_snapshot(snapshots[-1])
+    if str(path) in model_names():
+        found = fetch_model(str(path))
+        return load_official(found) if found.is_file() else load_snapshot(found)
+    raise UserError(
+        f"model {path} does not exist: give a run, a snapshot, an official .pkl, or one of "
+        + ", ".join(model_names())
+    )
+
+
+def build(
+    config: Any,
+    resolution: int = 64,
+    channels: int = 3,
+    label_dim: int = 0,
+    seed: int = 0,
+) -> tuple[Generator, Discriminator]:
+    """Build a new generator and discriminator.
+
+    config: a ModelConfig (or anything with `generator` and `discriminator`), a mapping with these
+    two keys, or the path of a YAML file with them.
+    """
+    if isinstance(config, (str, Path)):
+        path = Path(config)
+        if not path.is_file():
+            raise UserError(f"configuration {path} does not exist")
+        config = yaml.safe_load(path.read_text())
+    if isinstance(config, dict):
+        parts = {name: config[name] for name in ("generator", "discriminator") if name in config}
+        config = from_mapping(ModelConfig, parts)
+    image = {"resolution": resolution, "channels": channels, "label_dim": label_dim}
+    networks = make_networks(("G", "D"), config, image, seed)
+    return networks["G"], networks["D"]

