@@ -76,15 +76,14 @@ class Toolchain:
         import tensorflow as tf
 
         names = ["tensorflow_ops.o", "upfirdn2d_cpu.o", "bias_act_cpu.o"]
-        cuda_flags = []
-        if self.nvcc:
+        linker, flags = self.compiler, tf.sysconfig.get_link_flags()
+        if self.nvcc:  # it knows where its runtime library is, and -l:NAME only through -Xlinker
             names += [f"{name}.o" for name in CUDA_SOURCES]
-            root = Path(self.nvcc).resolve().parents[1]
-            cuda_flags = [f"-L{root / 'lib64'}", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
+            linker = self.nvcc
+            flags = [part for flag in flags for part in ("-Xlinker", flag)]
         objects = [str(folder / name) for name in names]
         target = ["-o", str(folder / LIBRARY_NAME)]
-        return [self.compiler, "-shared", *objects, *target, *tf.sysconfig.get_link_flags(),
-                *cuda_flags]  # fmt: skip
+        return [linker, "-shared", *objects, *target, *flags]
 
     def _host_flags(self) -> list[str]:
         return ["-std=c++17", "-fPIC"]

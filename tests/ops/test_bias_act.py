@@ -112,6 +112,16 @@ def test_sixteen_bits(live, dtype, tolerance):
     np.testing.assert_allclose(db, slopes.sum((0, 1)), rtol=2 * tolerance)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_clipped_values_have_no_gradient_in_sixteen_bits(live, dtype):
+    """0.9 is stored as a little less, which must still count as clipped."""
+    x = tf.cast([[-3.0, 0.1, 3.0]], dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = ops.bias_act(x, activation="lrelu", alpha=0.5, gain=1.0, clamp=0.9)
+    assert (tape.gradient(y, x).numpy() == [[0, 1, 0]]).all()
+
+
 def test_bias_gradient_repeats_to_the_bit(live):
     x = tf.constant(RANDOM.normal(size=(40, 33, 33, 12)).astype(np.float32))
     bias = tf.zeros(12)

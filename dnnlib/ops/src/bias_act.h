@@ -86,6 +86,15 @@ SHARED_CODE float second_derivative(float u) {
   return 0.0f;
 }
 
+// The plan with the clamp as a stored y shows it: rounded to T, possibly below the exact one.
+template <typename T>
+BiasActPlan with_rounded_clamp(BiasActPlan plan) {
+  T rounded;
+  store(&rounded, plan.clamp);
+  plan.clamp = to_float(rounded);
+  return plan;
+}
+
 // y from u.
 template <int A>
 SHARED_CODE float bias_act_output(float u, const BiasActPlan& plan) {

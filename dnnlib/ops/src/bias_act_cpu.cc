@@ -155,8 +155,8 @@ void bias_act_gradient_cpu(const BiasActPlan& plan, const T* dy, const float* dy
                            const ParallelFor& parallel_for) {
   with_activation(plan.activation, [&](auto activation) {
     constexpr int A = decltype(activation)::value;
-    multiply(plan, dy, dy_shift, known, is_piecewise_linear(A) ? nullptr : bias, dx, db,
-             cost_of(A), parallel_for,
+    const BiasActPlan exact = is_piecewise_linear(A) ? with_rounded_clamp<T>(plan) : plan;
+    multiply(exact, dy, dy_shift, known, bias, dx, db, cost_of(A), parallel_for,
              [](std::int64_t, float at, const BiasActPlan& local)
                  __attribute__((always_inline)) { return bias_act_slope<A>(at, local); });
   });

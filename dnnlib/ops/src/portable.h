@@ -7,8 +7,10 @@
 #ifdef __CUDACC__
 #include <cuda_fp16.h>
 #define SHARED_CODE __host__ __device__ __forceinline__
+#define UNROLL _Pragma("unroll")
 #else
 #define SHARED_CODE inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 namespace gansformer {

@@ -11,7 +11,7 @@
 #include "tensorflow/core/util/work_sharder.h"
 #ifdef GANSFORMER_CUDA
 #include "cuda_launch.h"
-#include "tensorflow/compiler/xla/stream_executor/stream.h"
+#include "xla/stream_executor/stream.h"
 #endif
 
 namespace gansformer {

@@ -69,7 +69,7 @@ SHARED_CODE float upfirdn2d_output(const Upfirdn2dPlan& plan, const T* image, in
 template <int Count, typename T>
 SHARED_CODE float weighted_sum(const T* samples, std::int64_t stride, const float* weights) {
   float sum = weights[0] * to_float(samples[0]);
-#pragma GCC unroll 8
+  UNROLL
   for (int i = 1; i < Count; ++i) sum += weights[i] * to_float(samples[i * stride]);
   return sum;
 }
