@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 from datasets.conversion import Outcome, Task, convert_all
 from datasets.preparation import Preparation
@@ -23,7 +24,9 @@ def convert_in_order(
 ) -> Iterator[Outcome]:
     """Yield the outcome of every task, in the order of the tasks."""
     portions = _portions(tasks, preparation)
-    if workers == 1:
+    first = list(itertools.islice(portions, 2))
+    portions = itertools.chain(first, portions)
+    if workers == 1 or len(first) < 2:  # not worth starting processes
         for portion in portions:
             yield from convert_all(portion, preparation)
         return
@@ -34,7 +37,8 @@ def convert_in_order(
     try:
         waiting = deque()
         for portion in portions:
-            waiting.append(executor.submit(convert_all, portion, preparation))
+            with _ctrl_c_held_back():  # the workers that this starts inherit it
+                waiting.append(executor.submit(convert_all, portion, preparation))
             if len(waiting) >= workers * PORTIONS_AHEAD:
                 yield from waiting.popleft().result()
         while waiting:
@@ -63,9 +67,18 @@ def _portions(tasks: Iterable[Task], preparation: Preparation) -> Iterator[list[
         yield portion
 
 
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Deliver a Ctrl-C after the block only, and never to a process started in it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it even if it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End with the parent, even if it is killed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

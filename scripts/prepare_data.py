@@ -5,7 +5,12 @@
   prepare_data.py my-pictures/ --out data/mine --resolution 128
   prepare_data.py cartoonset10k.tgz --out data/cartoonset --labels hair_color,glasses
 
-An interrupted run continues when the same command is given again.
+An interrupted run continues when the same command is given again. And to look at data sets:
+
+  prepare_data.py inspect DIR [--sheet FILE]      facts, colours, labels, a sheet of pictures
+  prepare_data.py verify DIR                      checksums, and whether all records decode
+  prepare_data.py extract DIR --out FOLDER        back to PNG files
+  prepare_data.py compare DIR DIR                 differences image by image
 """
 
 import sys
@@ -19,12 +24,20 @@ from datasets.pictures import CHANNELS
 from datasets.preparation import Order, Preparation
 from datasets.preparing import Prepared, prepare
 from datasets.shaping import CROPS, FILTERS
+from datasets.tools.comparison import compare
+from datasets.tools.extraction import extract
+from datasets.tools.inspection import histogram, inspect
+from datasets.tools.verification import verify
 from dnnlib.cli import ArgumentParser, run
 
 
 def make_parser() -> ArgumentParser:
     """Return the parser of the command line."""
-    parser = ArgumentParser(prog="prepare_data.py", description=__doc__.split("\n")[0])
+    parser = ArgumentParser(
+        prog="prepare_data.py",
+        description=__doc__.split("\n")[0],
+        epilog="also: prepare_data.py inspect|verify|extract|compare DIR ... (each with --help)",
+    )
     parser.add_argument(
         "source", help="a folder (with all folders inside) or zip/tar of pictures, or: demo"
     )
@@ -70,8 +83,49 @@ def make_parser() -> ArgumentParser:
     return parser
 
 
+def make_tool_parser(tool: str) -> ArgumentParser:
+    """Return the parser of a tool that looks at data sets."""
+    parser = ArgumentParser(prog=f"prepare_data.py {tool}", description=TOOLS[tool].__doc__)
+    parser.add_argument("directory", type=Path, help="directory of a data set")
+    if tool == "compare":
+        parser.add_argument("other", type=Path, help="directory of another data set")
+    if tool == "extract":
+        parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+        parser.add_argument("--max-images", type=int, help="write at most so many")
+    if tool == "inspect":
+        parser.add_argument("--sheet", type=Path, help="write a sheet of pictures here (png)")
+    if tool != "verify":
+        parser.add_argument("--resolution", type=int, help="which one; default: the largest")
+    return parser
+
+
+def use_tool(tool: str, arguments: list[str]) -> None:
+    """Look at data sets."""
+    options = make_tool_parser(tool).parse_args(arguments)
+    if tool == "inspect":
+        print(inspect(options.directory, resolution=options.resolution, sheet=options.sheet))
+    elif tool == "verify":
+        print(verify(options.directory))
+    elif tool == "compare":
+        print(compare(options.directory, options.other, resolution=options.resolution))
+    else:
+        found = extract(
+            options.directory,
+            options.out,
+            resolution=options.resolution,
+            max_images=options.max_images,
+        )
+        print(found)
+
+
+TOOLS = {"inspect": inspect, "verify": verify, "extract": extract, "compare": compare}
+
+
 def main(arguments: list[str]) -> None:
-    """Prepare a data set."""
+    """Prepare a data set, or look at one."""
+    if arguments and arguments[0] in TOOLS:
+        use_tool(arguments[0], arguments[1:])
+        return
     options = make_parser().parse_args(arguments)
     preparation = Preparation(
         resolution=options.resolution,
@@ -110,6 +164,8 @@ def print_summary(prepared: Prepared) -> None:
         f"{done}: {manifest.count:,} images of {manifest.resolution}x{manifest.resolution} "
         f"({manifest.encoding}, {len(manifest.label_names)} label values) in {prepared.directory}"
     )
+    if manifest.label_names and not prepared.was_there:
+        print("\n".join(histogram(manifest.label_names, manifest.preparation["label_sums"])))
     skipped = manifest.source["skipped_count"]
     if skipped:
         print(f"skipped {skipped:,} files that could not be used:")

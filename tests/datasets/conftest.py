@@ -1,5 +1,7 @@
 """Real pictures to prepare: taken from the embedded Cartoon Set."""
 
+import contextlib
+import io
 import subprocess
 import sys
 import zipfile
@@ -10,6 +12,8 @@ import pytest
 from datasets.demo import DEMO_ARCHIVE
 from datasets.preparation import Order, Preparation
 from datasets.preparing import prepare
+from dnnlib.cli import run
+from scripts.prepare_data import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +37,18 @@ def prepared(pictures, tmp_path) -> Path:
     return tmp_path / "set"
 
 
-def prepare_data(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+def prepare_data(*arguments: object) -> subprocess.CompletedProcess:
+    """Call prepare_data.py's main function as its script does, in this process."""
+    written = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(written[0]), contextlib.redirect_stderr(written[1]):
+        try:
+            status = run(main, [str(argument) for argument in arguments])
+        except SystemExit as end:  # --help
+            status = end.code
+    return subprocess.CompletedProcess(arguments, status, *(file.getvalue() for file in written))
+
+
+def run_script(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
     """Run scripts/prepare_data.py as a user does."""
     command = [sys.executable, str(ROOT / "scripts" / "prepare_data.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from tests.datasets.conftest import prepare_data
+from tests.datasets.conftest import prepare_data, run_script
 
 
 def expect(found, *words):
@@ -44,6 +44,15 @@ OPTIONS = [
 def test_bad_options(pictures, tmp_path, options, words):
     expect(prepare_data(pictures, "--out", tmp_path / "set", *options), *words)
     assert not (tmp_path / "set").exists()
+
+
+def test_the_script_itself_ends_with_one_line_and_status_2(tmp_path):
+    expect(run_script(tmp_path / "none", "--out", "set", cwd=tmp_path), "no such folder or file")
+    assert not (tmp_path / "set").exists()
+    found = run_script("--help")
+    assert found.returncode == 0 and "default: 64" in found.stdout
+    found = run_script(tmp_path / "none", "--out", "set", "--debug", cwd=tmp_path)
+    assert found.returncode == 2 and "Traceback" in found.stderr
 
 
 def test_bad_sources(pictures, tmp_path):

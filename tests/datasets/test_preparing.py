@@ -23,7 +23,7 @@ from datasets.preparation import Order, Preparation
 from datasets.preparing import prepare
 from datasets.sources.folder import Folder
 from dnnlib.errors import UserError
-from tests.datasets.conftest import ROOT, prepare_data
+from tests.datasets.conftest import ROOT, prepare_data, run_script
 
 SMALL = Preparation(resolution=16)
 
@@ -190,8 +190,8 @@ def group_lives(group: int) -> bool:
 
 def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path):
     out = tmp_path / "set"
-    arguments = ["demo", "--out", out, "--resolution", 256, "--encoding", "png", "--workers", 2]
-    arguments += ["--max-images", 600]
+    arguments = ["demo", "--out", out, "--resolution", 128, "--encoding", "png", "--workers", 2]
+    arguments += ["--max-images", 400]
     script = str(ROOT / "scripts" / "prepare_data.py")
     running = subprocess.Popen(
         [sys.executable, script, *map(str, arguments)],
@@ -200,16 +200,16 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path):
         start_new_session=True,
         text=True,
     )
-    first = out / ".unfinished" / "cartoonset-64-r08.tfrecords1of4"
+    first = out / ".unfinished" / "cartoonset-64-r07.tfrecords1of4"
     assert wait_until(lambda: first.exists() and first.stat().st_size > 0, 60)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does: all processes get it
     said, _ = running.communicate(timeout=60)
     assert running.returncode == 130, said
     assert "Traceback" not in said
     assert wait_until(lambda: not group_lives(running.pid), 20)
-    again = prepare_data(*arguments)
+    again = run_script(*arguments)
     assert again.returncode == 0 and "continuing after" in again.stderr, again
-    prepare_data(*arguments[:2], tmp_path / "expected", *arguments[3:])
+    run_script(*arguments[:2], tmp_path / "expected", *arguments[3:])
     assert content(out) == content(tmp_path / "expected")
 
 
@@ -321,7 +321,7 @@ def test_strict_fails_at_the_first_bad_picture(mixed, tmp_path):
 
 
 def test_demo_pictures_by_word_from_any_directory(tmp_path):
-    found = prepare_data("demo", "--out", "here", "--resolution", 32, cwd=tmp_path)
+    found = run_script("demo", "--out", "here", "--resolution", 32, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     dataset = datasets.open_dataset(tmp_path / "here")
     assert dataset.count == 1000 and dataset.resolution == 32

@@ -1,0 +1,1 @@
+"""Looking at prepared data sets: inspect, verify, extract, compare; without TensorFlow."""
