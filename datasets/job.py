@@ -230,7 +230,7 @@ class Job:
             resolution=choices.resolution,
             channels=choices.channel_count,
             encoding=choices.encoding,
-            ratio=choices.ratio or 1.0,
+            ratio=choices.ratio or self.source.ratio or 1.0,
             label_names=list(self.labeller.names),
             shards=self._writer.describe(progress.images, progress.shard_bytes),
             preparation={

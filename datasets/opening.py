@@ -11,6 +11,9 @@ from datasets.manifest import MANIFEST_FILE, Manifest, Shard, read_manifest
 from datasets.shards import Level, RecordFile, find_levels
 from dnnlib.errors import UserError
 
+# What the official program knew by name, for record files do not say it.
+OFFICIAL_RATIOS = {"clevr": 0.75, "cityscapes": 0.5, "bedrooms": 188 / 256}
+
 
 @dataclass(frozen=True)
 class RecordSet:
@@ -56,7 +59,7 @@ def open_records(directory: Path, resolution: int | None = None) -> RecordSet:
         name=manifest.name if manifest else level.name,
         resolution=level.resolution,
         channels=int(features["shape"][0]),
-        ratio=min(manifest.ratio, 1.0) if manifest else 1.0,
+        ratio=min(manifest.ratio, 1.0) if manifest else OFFICIAL_RATIOS.get(level.name, 1.0),
         encoding="png" if features["data"].startswith(b"\x89PNG") else "raw",
         label_names=_label_names(directory, manifest, label_dim),
         files=files,

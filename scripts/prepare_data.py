@@ -19,6 +19,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from datasets.catalogue import CATALOGUE, fetch_data_set
 from datasets.manifest import ENCODINGS
 from datasets.pictures import CHANNELS
 from datasets.preparation import Order, Preparation
@@ -39,10 +40,18 @@ def make_parser() -> ArgumentParser:
         epilog="also: prepare_data.py inspect|verify|extract|compare DIR ... (each with --help)",
     )
     parser.add_argument(
-        "source", help="a folder (with all folders inside) or zip/tar of pictures, or: demo"
+        "source",
+        help="a folder (with all folders inside) or zip/tar of pictures; LMDB, HDF5, npy, npz or "
+        f"record files; tfds:NAME; or by name: demo, {', '.join(CATALOGUE)}",
     )
     parser.add_argument("--out", type=Path, required=True, help="directory of the data set")
     parser.add_argument("--name", help="name of the data set; default: after the source")
+    parser.add_argument(
+        "--downloads", type=Path, help="where downloads are kept; default: beside --out"
+    )
+    parser.add_argument(
+        "--from-file", type=Path, help="the file of a named data set, fetched by hand"
+    )
     shape = parser.add_argument_group("shape of the pictures")
     shape.add_argument("--resolution", type=int, default=64, help="width and height, power of two")
     shape.add_argument(
@@ -127,6 +136,13 @@ def main(arguments: list[str]) -> None:
         use_tool(arguments[0], arguments[1:])
         return
     options = make_parser().parse_args(arguments)
+    source = options.source
+    if source in CATALOGUE:
+        folder = options.downloads or options.out.parent / "downloads"
+        source = str(fetch_data_set(source, folder, from_file=options.from_file))
+        if options.crop is None and options.ratio is None:
+            options.ratio = CATALOGUE[options.source].ratio
+        options.name = options.name or options.source
     preparation = Preparation(
         resolution=options.resolution,
         channels=options.channels,
@@ -146,7 +162,7 @@ def main(arguments: list[str]) -> None:
         label_file=options.label_file,
     )
     prepared = prepare(
-        options.source,
+        source,
         options.out,
         preparation,
         order,

@@ -4,6 +4,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from datasets.catalogue import CATALOGUE
 from datasets.demo import DEMO_ARCHIVE
 from datasets.shards import is_record_file
 from datasets.sources.archive import Archive, TarArchive, ZipArchive, is_tar
@@ -13,9 +14,8 @@ from datasets.sources.lmdb import DATA_FILE, LmdbDatabase, is_lmdb
 from datasets.sources.source import Source
 from datasets.sources.tfds import PREFIX as TFDS_PREFIX
 from datasets.sources.tfds import TfdsBuilder
-from datasets.sources.tfrecords import RecordDirectory, is_record_directory
-from dnnlib.downloads import extract
-from dnnlib.errors import UserError
+from datasets.sources.tfrecords import RecordDirectory, is_record_source
+from dnnlib.errors import UserError, suggest
 
 
 def open_source(source: str, workspace: Path) -> Source:
@@ -27,13 +27,15 @@ def open_source(source: str, workspace: Path) -> Source:
         return TfdsBuilder(source)
     path = DEMO_ARCHIVE if source == "demo" else Path(source)
     if not path.exists():
+        hint = suggest(source, ["demo", *CATALOGUE])
         raise UserError(
-            f"{source}: no such folder or file; give a folder or an archive of pictures, or the "
-            "word demo for the embedded pictures"
+            f"{source}: no such folder or file{hint or '.'} Give a "
+            "folder or an archive of pictures, demo for the embedded pictures, or a data set by "
+            f"name ({', '.join(CATALOGUE)})"
         )
     if is_lmdb(path):
         return LmdbDatabase(path)
-    if is_record_directory(path):
+    if is_record_source(path):
         return RecordDirectory(path)
     if path.is_dir():
         return Folder(path)
@@ -57,11 +59,13 @@ def _look_inside(archive: Archive, file: Path, workspace: Path) -> Source:
     """
     if not archive.other_files(DATA_FILE) and not archive.holds(is_record_file):
         return archive
+    from dnnlib.archives import extract
+
     unpacked = workspace / f"unpacked-{archive.identity()[:16]}"
     if not unpacked.exists():
         extract(file, unpacked, max_bytes=shutil.disk_usage(workspace).free)
     for directory in [unpacked, *sorted(path for path in unpacked.rglob("*") if path.is_dir())]:
-        if is_lmdb(directory) or is_record_directory(directory):
+        if is_lmdb(directory) or is_record_source(directory):
             source = open_source(str(directory), workspace)
             source.path = archive.path  # what messages and the manifest call it
             return source

@@ -24,6 +24,8 @@ class Source:
     kind = "pictures"
     label_names: list[str] | None = None  # of the labels that the items bring along
 
+    ratio: float | None = None  # height / width of the useful part, where it is known already
+
     def __init__(self, path: Path):
         self.path = Path(path)
 

@@ -9,7 +9,7 @@ import numpy as np
 from datasets.opening import locate_images, open_records
 from datasets.pictures import PictureError
 from datasets.records import RecordError, parse_message
-from datasets.shards import find_levels
+from datasets.shards import find_levels, is_record_file
 from datasets.sources.item import Item, read_slice
 from datasets.sources.source import Source, file_identity
 
@@ -42,8 +42,9 @@ class RecordDirectory(Source):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        self._records = open_records(path)
+        self._records = open_records(path.parent if path.is_file() else path)
         self._counts = [len(file) for file in self._records.files]
+        self.ratio = self._records.ratio
         self.label_names = self._records.label_names or None
 
     @property
@@ -74,9 +75,11 @@ class RecordDirectory(Source):
         return np.asarray(label, np.float32) if label is not None else None
 
 
-def is_record_directory(path: Path) -> bool:
-    """Say whether a folder holds record files."""
-    return path.is_dir() and bool(find_levels(path))
+def is_record_source(path: Path) -> bool:
+    """Say whether this is a record file or a folder that holds some."""
+    if path.is_file():
+        return is_record_file(path.name)
+    return bool(find_levels(path))
 
 
 def _parse(path: str, offset: int, size: int) -> dict:
