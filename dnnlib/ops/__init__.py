@@ -1,7 +1,7 @@
-"""StyleGAN2's two special operations, upfirdn2d and bias_act, and the resampling built on them."""
+"""StyleGAN2's operations upfirdn2d, bias_act and scale_channels, and resampling built on them."""
 
 from dnnlib.ops.activations import activation_gain
-from dnnlib.ops.dispatch import bias_act, upfirdn2d
+from dnnlib.ops.dispatch import bias_act, scale_channels, upfirdn2d
 from dnnlib.ops.implementations import implementation, set_implementation
 from dnnlib.ops.resampling import (
     conv_downsample2d,
@@ -19,6 +19,7 @@ __all__ = [
     "downsample2d",
     "filter2d",
     "implementation",
+    "scale_channels",
     "set_implementation",
     "setup_kernel",
     "upfirdn2d",

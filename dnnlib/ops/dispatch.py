@@ -1,4 +1,4 @@
-"""The public upfirdn2d and bias_act: check the arguments, call the implementation that is live."""
+"""The public operations: check the arguments, call the implementation that is live."""
 
 from collections.abc import Sequence
 
@@ -69,6 +69,20 @@ def bias_act(
         gain=found.gain if gain is None else float(gain),
         clamp=None if clamp is None else float(clamp),
     )
+
+
+@tf.autograph.experimental.do_not_convert
+def scale_channels(x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """Multiply every channel of every sample by a number of its own (modulation).
+
+    x: [B, ..., C] of float32, bfloat16 or float16, scale: [B, C] of any float type. Returns the
+    shape and type of x. On CPUs value and gradient take one pass each. Differentiable to any order.
+    """
+    x, scale = _check_float(x, "scale_channels"), tf.convert_to_tensor(scale)
+    fits = scale.shape.rank == 2 and (x.shape.rank or 0) >= 2
+    if not fits or not scale.shape.is_compatible_with([x.shape[0], x.shape[-1]]):
+        raise ValueError(f"scale_channels: scale {scale.shape} is not [B, C] of x {x.shape}")
+    return live_operations().scale_channels(x, scale)
 
 
 def _check_float(x: tf.Tensor, where: str) -> tf.Tensor:

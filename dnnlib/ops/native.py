@@ -22,8 +22,9 @@ MAXIMUM_TAPS = 576  # kMaximumTaps in src/upfirdn2d.h
 class NativeOps:
     """The two operations on top of a loaded kernel library."""
 
-    def __init__(self, library):
+    def __init__(self, library, *, has_cuda: bool = False):
         self._library = library
+        self._has_cuda = has_cuda
 
     def upfirdn2d(self, x: tf.Tensor, resampling: Resampling) -> tf.Tensor:
         """Apply `resampling` to every channel.  x: [B, H, W, C] -> [B, Ho, Wo, C]."""
@@ -67,6 +68,34 @@ class NativeOps:
             return reference.bias_act(x, bias, **dataclasses.asdict(settings))
         bias = _none() if bias is None else tf.cast(bias, tf.float32)
         return _BiasAct(self._library, settings).value(x, bias)
+
+    def scale_channels(self, x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """Return x * scale.  x: [B, ..., C], scale: [B, C]."""
+        if self._has_cuda:  # this kernel is for the CPU only
+            return reference.scale_channels(x, scale)
+        return self._scale(x, tf.cast(scale, tf.float32))
+
+    def _scale(self, x, scale):
+        @tf.custom_gradient
+        def apply(x, scale):
+            y = self._library.gansformer_scale_channels(x=x, scale=scale)
+            return y, lambda dy: self._scale_gradient(dy, x, scale)
+
+        return apply(x, scale)
+
+    def _scale_gradient(self, dy, x, scale):
+        """Return dy * scale and the sums of dy * x over all but batch and channels."""
+
+        @tf.custom_gradient
+        def apply(dy, x, scale):
+            def gradient(v, v_scale):
+                through_dx, dscale = self._scale_gradient(v, dy, scale)
+                return through_dx + self._scale(x, v_scale), self._scale(dy, v_scale), dscale
+
+            dx, dscale = self._library.gansformer_scale_channels_gradient(dy=dy, x=x, scale=scale)
+            return (dx, dscale), gradient
+
+        return apply(dy, x, scale)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,6 +45,14 @@ def bias_act(
     return tf.cast(y, x.dtype)
 
 
+def scale_channels(x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """Return x * scale.  x: [B, ..., C], scale: [B, C]."""
+    shape = tf.shape(scale)
+    ones = [1] * (x.shape.rank - 2)
+    spread = tf.reshape(scale, [shape[0], *ones, shape[1]])  # [B, 1, ..., C]
+    return x * tf.cast(spread, x.dtype)
+
+
 _ACTIVATE = {
     "linear": lambda x, alpha: x,
     "relu": lambda x, alpha: tf.nn.relu(x),

@@ -14,6 +14,8 @@ from dnnlib.errors import UserError
 SOURCE = Path(__file__).parent / "src"
 LIBRARY_NAME = "libgansformer_ops.so"
 CAPABILITIES = ("70", "75", "80", "86", "89", "90")  # nvcc 13 has dropped 70
+KERNEL_SOURCES = ("upfirdn2d_cpu", "bias_act_cpu", "scale_channels_cpu")
+CUDA_SOURCES = ("upfirdn2d_cuda", "bias_act_cuda")
 _KERNEL_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math")
 
 
@@ -63,7 +65,7 @@ class Toolchain:
             [*host, *self._tensorflow_flags(), "-O2", "-w", *cuda_mark,
              str(SOURCE / "tensorflow_ops.cc"), "-o", str(folder / "tensorflow_ops.o")]
         ]  # fmt: skip
-        for name in ("upfirdn2d_cpu", "bias_act_cpu"):
+        for name in KERNEL_SOURCES:
             flags = [*_KERNEL_FLAGS, *_vector_flags()]
             commands.append([*host, *flags, str(SOURCE / f"{name}.cc"), "-o",
                              str(folder / f"{name}.o")])  # fmt: skip
@@ -75,7 +77,7 @@ class Toolchain:
         """The command that makes the library in `folder` out of the object files there."""
         import tensorflow as tf
 
-        names = ["tensorflow_ops.o", "upfirdn2d_cpu.o", "bias_act_cpu.o"]
+        names = ["tensorflow_ops.o", *(f"{name}.o" for name in KERNEL_SOURCES)]
         linker, flags = self.compiler, tf.sysconfig.get_link_flags()
         if self.nvcc:  # it knows where its runtime library is, and -l:NAME only through -Xlinker
             names += [f"{name}.o" for name in CUDA_SOURCES]
@@ -92,9 +94,6 @@ class Toolchain:
         import tensorflow as tf
 
         return [flag for flag in tf.sysconfig.get_compile_flags() if "std=" not in flag]
-
-
-CUDA_SOURCES = ("upfirdn2d_cuda", "bias_act_cuda")
 
 
 def cuda_command(toolchain: Toolchain, name: str, folder: Path) -> list[str]:

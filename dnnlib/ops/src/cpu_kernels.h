@@ -38,4 +38,20 @@ void bias_act_curvature_cpu(const BiasActPlan& plan, const T* v, const float* v_
                             const T* x, const float* bias, T* du, float* db,
                             const ParallelFor& parallel_for);
 
+struct ScalePlan {
+  std::int64_t batch, pixels;
+  int channels;
+};
+
+// y = x * scale, x: [batch, pixels, channels], scale: [batch, channels]; y may be x.
+template <typename T>
+void scale_channels_cpu(const ScalePlan& plan, const T* x, const float* scale, T* y,
+                        const ParallelFor& parallel_for);
+
+// dx = dy * scale, dscale = sum of dy * x over pixels; dx may be dy.
+template <typename T>
+void scale_channels_gradient_cpu(const ScalePlan& plan, const T* dy, const T* x,
+                                 const float* scale, T* dx, float* dscale,
+                                 const ParallelFor& parallel_for);
+
 }  // namespace gansformer
