@@ -13,7 +13,7 @@ import zipfile
 
 import pytest
 
-from dnnlib.downloads import extract
+from dnnlib.archives import extract
 from dnnlib.errors import UserError
 
 FILES = {"cs/a.png": b"first", "cs/deep/b c.csv": bytes(200_000), "cs/\u00e9.txt": b"", "d": b"x"}
