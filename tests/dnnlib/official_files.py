@@ -3,6 +3,8 @@
 import pickle
 import struct
 import sys
+import time
+import tracemalloc
 import types
 
 import numpy as np
@@ -98,3 +100,18 @@ def named(module: str, name: str) -> bytes:
 
 def float_array(*values) -> np.ndarray:
     return np.array(values, np.float32)
+
+
+def measured_refusal(error, read, content, limit_bytes=8_000_000) -> str:
+    """Return the message with which `read(content)` fails, within reasonable memory and time."""
+    tracemalloc.start()
+    started = time.monotonic()
+    try:
+        with pytest.raises(error) as caught:
+            read(content)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < limit_bytes
+    assert time.monotonic() - started < 20
+    return str(caught.value)

@@ -14,7 +14,6 @@ import operator
 import os
 import pickle
 import runpy
-import struct
 import subprocess
 import sys
 import time
@@ -26,7 +25,15 @@ import pytest
 import dnnlib.official_pickle
 from dnnlib.errors import UserError
 from dnnlib.official_pickle import read_networks
-from tests.dnnlib.official_files import Call, StateSetter, named, network, official_modules, text
+from tests.dnnlib.official_files import (
+    Call,
+    StateSetter,
+    measured_refusal,
+    named,
+    network,
+    official_modules,
+    text,
+)
 
 __all__ = ["official_modules"]
 
@@ -223,120 +230,6 @@ def wait_for(marker):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("os", "system"),
-        ("posix", "system"),
-        ("nt", "system"),
-        ("subprocess", "Popen"),
-        ("builtins", "eval"),
-        ("__builtin__", "eval"),
-        ("builtins", "getattr"),
-        ("builtins", "object"),
-        ("copyreg", "_reconstructor"),
-        ("copy_reg", "_reconstructor"),
-        ("numpy", "load"),
-        ("numpy", "core.multiarray._reconstruct"),
-        ("numpy.core", "multiarray._reconstruct"),
-        ("numpy.core.multiarray", "fromfile"),
-        ("numpy.core.multiarray", "_reconstruct.__globals__"),
-        ("numpy.lib.npyio", "load"),
-        ("dnnlib.tflib.network", "Network.__init__"),
-        ("dnnlib.tflib.network", "import_handlers"),
-        ("dnnlib.util", "call_func_by_name"),
-        ("dnnlib.errors", "UserError"),
-        ("dnnlib.official_pickle", "read_networks"),
-        ("collections", "namedtuple"),
-        ("_codecs", "decode"),
-        ("_codecs", "lookup"),
-        ("pickle", "loads"),
-        ("", "eval"),
-    ],
-)
-def test_foreign_names_are_named(tmp_path, module, name):
-    by_stack = b"\x80\x04" + named(module, name) + b"."
-    by_line = b"\x80\x02c" + f"{module}\n{name}\n".encode() + b"."
-    for content in (by_stack, by_line):
-        path = tmp_path / "evil.pkl"
-        path.write_bytes(content)
-        with pytest.raises(UserError, match="no part of an official checkpoint") as caught:
-            read_networks(path)
-        assert f"{module}.{name}" in str(caught.value)
-
-
-@pytest.fixture
-def registered_extension():
-    copyreg.add_extension("posix", "system", 240)
-    yield
-    copyreg.remove_extension("posix", "system", 240)
-
-
-@pytest.mark.parametrize(
-    "code", [b"\x82\xf0", b"\x83\xf0\x00", b"\x84\xf0\x00\x00\x00"], ids=["EXT1", "EXT2", "EXT4"]
-)
-def test_extension_codes(tmp_path, code, registered_extension):
-    marker, path = tmp_path / "marker", tmp_path / "evil.pkl"
-    path.write_bytes(b"\x80\x02" + code + text(f"touch {marker}") + b"\x85R.")
-    pickle.loads(path.read_bytes())
-    assert marker.exists()  # the control
-    marker.unlink()
-    with pytest.raises(UserError, match="operation EXT"):
-        read_networks(path)
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "operation"),
-    [
-        (b"\x80\x02Pevil\n.", "PERSID"),
-        (b"\x80\x02" + text("evil") + b"Q.", "BINPERSID"),
-        (b"\x80\x05\x97.", "NEXT_BUFFER"),
-        (b"\x80\x04" + named("dnnlib.tflib.network", "Network") + b")}\x92.", "NEWOBJ_EX"),
-        (b"\x80\x04\x8f.", "EMPTY_SET"),
-    ],
-)
-def test_operations_that_no_official_file_has(tmp_path, content, operation):
-    path = tmp_path / "evil.pkl"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=f"operation {operation},"):
-        read_networks(path)
-
-
-NETWORK = named("dnnlib.tflib.network", "Network")
-RECONSTRUCT = named("numpy.core.multiarray", "_reconstruct")
-
-
-@pytest.mark.parametrize(
-    "operations",
-    [
-        NETWORK + b")R",  # calling the class
-        NETWORK + text("x") + b"\x85\x81",  # with arguments
-        NETWORK + b")\x81N}" + text("__class__") + text("x") + b"s\x86b",  # slots state
-        NETWORK + b")\x81" + text("x") + b"b",
-        NETWORK + b")\x81K\x01a",  # APPEND to a network
-        NETWORK + b")\x81" + text("state") + b"K\x01s",  # SETITEM on a network
-        NETWORK + b"}b",  # state on the name itself
-        RECONSTRUCT + NETWORK + b"K\x00\x85C\x01b\x87R",  # array of a foreign kind
-        RECONSTRUCT + b"}R",
-        named("numpy", "dtype") + NETWORK + b"\x85R",
-        named("numpy", "dtype") + text("O") + b"\x85R",
-        named("numpy", "dtype") + text("f4,O") + b"\x85R",
-        named("_codecs", "encode") + text("x") + text("rot13") + b"\x86R",
-        named("_codecs", "encode") + text("x") + b"\x85R",
-        named("numpy.core.multiarray", "scalar") + b"NN\x86R",
-        named("numpy.core.numeric", "_frombuffer") + b"(NNNtR",
-        text("x") + b")R",
-        b"K\x01)\x81",
-    ],
-)
-def test_inert_records_take_no_liberties(tmp_path, operations):
-    path = tmp_path / "evil.pkl"
-    path.write_bytes(b"\x80\x04" + operations + b".")
-    with pytest.raises(UserError):
-        read_networks(path)
-
-
 def test_source_text_is_ignored(tmp_path, official_modules):
     marker, path = tmp_path / "marker", tmp_path / "network.pkl"
     raw = network()
@@ -353,52 +246,18 @@ def test_what_follows_the_pickle_is_ignored(tmp_path, official_modules):
     assert not marker.exists()
 
 
-def refusal_of(tmp_path, content, limit_bytes=8_000_000):
+def refusal_of(tmp_path, content):
     """Return the message, after checking that memory stayed within reason."""
     path = tmp_path / "bomb.pkl"
     path.write_bytes(content)
-    tracemalloc.start()
-    started = time.monotonic()
-    try:
-        with pytest.raises(UserError) as caught:
-            read_networks(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < limit_bytes
-    assert time.monotonic() - started < 20
-    return str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "operation",
-    [
-        b"B" + struct.pack("<I", 2**32 - 1),
-        b"\x8e" + struct.pack("<Q", 2**62),
-        b"\x96" + struct.pack("<Q", 2**62),
-        b"X" + struct.pack("<I", 2**32 - 1),
-        b"\x8d" + struct.pack("<Q", 2**40),
-        b"\x8b" + struct.pack("<i", 2**31 - 1),
-        b"T" + struct.pack("<i", 2**31 - 1),
-        b"\x95" + struct.pack("<Q", 2**60),
-    ],
-    ids="BINBYTES BINBYTES8 BYTEARRAY8 BINUNICODE BINUNICODE8 LONG4 BINSTRING FRAME".split(),  # noqa: SIM905
-)
-def test_sizes_beyond_the_end_of_the_file(tmp_path, operation):
-    assert "cut short or damaged" in refusal_of(tmp_path, b"\x80\x04" + operation + b"abc")
-
-
-def test_huge_memo_index(tmp_path):
-    """The C unpickler would fill 64 GB with zeros."""
-    content = b"\x80\x04Nr" + struct.pack("<I", 2**32 - 1) + b"."
-    assert "holds no networks" in refusal_of(tmp_path, content)
+    return measured_refusal(UserError, read_networks, path)
 
 
 def test_doubling_lists_in_the_settings(tmp_path):
     """2**40 items in a few bytes ("billion laughs")."""
     nest = text("lol") + b"2\x86" * 40
     content = (
-        b"\x80\x04" + NETWORK + b")\x81}("
+        b"\x80\x04" + named("dnnlib.tflib.network", "Network") + b")\x81}("
         + text("name") + text("G") + text("build_func_name") + text("G_main")
         + text("variables") + b"]" + text("static_kwargs") + b"}" + text("a") + nest + b"su"
         + b"b."
@@ -413,14 +272,6 @@ def test_wide_settings(tmp_path, official_modules):
     assert "settings" in refusal_of(tmp_path, pickle.dumps(network(a=[middle] * 1000)))
 
 
-def test_new_objects_take_no_arguments(tmp_path):
-    """Otherwise what they hold would be lost without a word."""
-    path = tmp_path / "evil.pkl"
-    path.write_bytes(b"\x80\x04" + named("dnnlib.util", "EasyDict") + b"}\x85\x81.")
-    with pytest.raises(UserError, match="makes an object"):
-        read_networks(path)
-
-
 def test_deeply_nested_and_self_referring_settings(tmp_path, official_modules):
     nested: list = []
     for _ in range(300):
@@ -431,35 +282,10 @@ def test_deeply_nested_and_self_referring_settings(tmp_path, official_modules):
         assert "settings" in refusal_of(tmp_path, pickle.dumps(network(a=value)))
 
 
-def test_nesting_deeper_than_the_c_stack(tmp_path):
-    """A nested tuple as a dictionary key would overflow the stack of the C hash function."""
-    content = b"\x80\x04})" + b"\x85" * 300_000 + b"Ns."
-    assert "dictionary key" in refusal_of(tmp_path, content, limit_bytes=60_000_000)
-
-
-def test_texts_encoded_again_and_again(tmp_path):
-    once = named("_codecs", "encode") + b"\x94" + text("x" * 100_000) + b"\x94" + b"00"
-    again = b"h\x00h\x01" + text("latin1") + b"\x86R"
-    content = b"\x80\x04(" + once + again * 1000 + b"t."
-    assert "memory" in refusal_of(tmp_path, content)
-
-
 def test_array_larger_than_its_content(tmp_path, official_modules):
     array = network(variables=[("a", np.zeros((77, 3), np.float32))])
     content = pickle.dumps(array, 4).replace(b"KMK\x03\x86", b"J\xff\xff\xff\x7fK\x03\x86")
     assert "cut short or damaged" in refusal_of(tmp_path, content)
-
-
-def test_array_with_absurd_dimensions(tmp_path):
-    dtype = named("numpy", "dtype") + text("f4") + b"\x85R"
-    shape = b"(" + (b"\x8a\x09" + b"\xff" * 8 + b"\x00") * 50_000 + b"t"
-    content = named("numpy.core.numeric", "_frombuffer") + b"(C\x00" + dtype + shape
-    assert "damaged" in refusal_of(tmp_path, b"\x80\x04" + content + b"tR.", 20_000_000)
-
-
-def test_too_many_objects(tmp_path, monkeypatch):
-    monkeypatch.setattr(dnnlib.official_pickle, "_MAX_OPERATIONS", 1000)
-    assert "objects" in refusal_of(tmp_path, b"\x80\x04(" + b"}" * 1001 + b"t.")
 
 
 def test_too_many_variables(tmp_path, monkeypatch, official_modules):
