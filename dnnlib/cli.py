@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import itertools
 import os
 import sys
 import traceback
@@ -18,23 +19,38 @@ class ArgumentParser(argparse.ArgumentParser):
             formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **options
         )
         # Sub-parsers are made from the same class; one --debug at the end of any of them is enough.
-        self.add_argument(
-            "--debug", action="store_true", help="show the traceback of an error"
-        )
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace=None):
-        parsed, unknown = self.parse_known_args(args, namespace)
+        args = sys.argv[1:] if args is None else list(args)
+        try:
+            parsed, unknown = self.parse_known_args(args, namespace)
+        except UserError:
+            # Other errors may be consequences: the value of an unknown option looks like a command.
+            self._refuse(self._unknown_options(args))
+            raise
+        self._refuse(unknown)
+        return parsed
+
+    def _refuse(self, unknown: Sequence[str]) -> None:
         for argument in unknown:
             name = argument.split("=")[0]
             self.error(f"unknown argument {name}{suggest(name, self._known_options())}")
-        return parsed
+
+    def _unknown_options(self, arguments: Sequence[str]) -> list[str]:
+        """Return the long options among `arguments` that neither program nor commands have."""
+        known = self._known_options()
+        options = itertools.takewhile(lambda argument: argument != "--", arguments)
+        names = [argument.split("=")[0] for argument in options if argument.startswith("--")]
+        # What has a space in it is a value for argparse.
+        return [name for name in names if " " not in name and name not in known]
 
     def _known_options(self) -> list[str]:
         options = list(self._option_string_actions)
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
                 for parser in action.choices.values():
-                    options += parser._option_string_actions
+                    options += parser._known_options()
         return options
 
     def error(self, message: str):
@@ -78,7 +94,9 @@ _REMEDIES = {
 
 
 def _describe(error: OSError) -> str:
-    remedy = _REMEDIES.get(error.errno, error.strerror or "cannot be used")
+    if error.errno is None:  # raised by a library, with a text of its own
+        return str(error) or _REMEDIES[errno.ENOENT]
+    remedy = _REMEDIES.get(error.errno, error.strerror)
     return f"{error.filename}: {remedy}" if error.filename else remedy
 
 

@@ -22,6 +22,7 @@ def parse(*arguments):
 def parse_command(*arguments):
     """Parse the arguments of a program with commands, like prepare_data.py."""
     parser = ArgumentParser(prog="prepare_data.py")
+    parser.add_argument("--resolution", type=int)
     inspect = parser.add_subparsers(dest="command").add_parser("inspect")
     inspect.add_argument("--histogram", action="store_true")
     return parser.parse_args(arguments)
@@ -60,12 +61,26 @@ def test_bad_arguments(arguments, reason):
         (["inspect", "--histogramm"], 'did you mean "--histogram"?'),
         (["inspect", "--hist"], "unknown argument --hist"),
         (["inspekt"], "invalid choice: 'inspekt'"),
+        (["--resoluton", "8", "inspect"], '--resoluton; did you mean "--resolution"?'),
+        (["--resoluton=8", "inspect"], '--resoluton; did you mean "--resolution"?'),
+        (["--resoluton", "8", "inspect", "--histogram"], "unknown argument --resoluton;"),
+        (["--resolution", "8", "inspekt", "--histogram"], "invalid choice: 'inspekt'"),
+        (["--resolution", "eight", "inspect", "--histogram"], "invalid int value: 'eight'"),
+        (["--resolution", "8", "inspekt", "--", "--x"], "invalid choice: 'inspekt'"),
+        (["--histgram", "8", "inspect"], '--histgram; did you mean "--histogram"?'),
     ],
 )
 def test_bad_arguments_of_commands(arguments, reason):
     with pytest.raises(UserError) as caught:
         parse_command(*arguments)
     assert reason in str(caught.value) and "--help" in str(caught.value)
+
+
+def test_misspelt_option_explains_a_required_one_that_is_missing():
+    parser = ArgumentParser(prog="train.py")
+    parser.add_argument("--data", required=True)
+    with pytest.raises(UserError, match='unknown argument --dta; did you mean "--data"'):
+        parser.parse_args(["--dta", "x"])
 
 
 def test_good_arguments():
@@ -88,6 +103,8 @@ def ending_with(error):
         (OSError(errno.ENOSPC, "x", "/data/a"), "error: /data/a: the disk is full"),
         (OSError(errno.EACCES, "x", "/data/a"), "error: /data/a: no permission"),
         (FileNotFoundError(errno.ENOENT, "x", "a.pkl"), "error: a.pkl: no such file or directory"),
+        (FileNotFoundError("no run in\nresults"), "error: no run in results"),
+        (FileNotFoundError(), "error: no such file"),
         (IsADirectoryError(errno.EISDIR, "x", "a"), "error: a: this is a directory"),
         (NotADirectoryError(errno.ENOTDIR, "x", "a/b"), "error: a/b: a part of this path"),
     ],
