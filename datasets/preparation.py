@@ -74,6 +74,8 @@ class Order:
             raise UserError(f"{self.shards} shards: give a number from 1 to 9999")
         if self.max_images is not None and self.max_images < 1:
             raise UserError(f"at most {self.max_images} images: give a positive number")
+        if self.label_file and self.labels is None:
+            raise UserError("a label file needs labels; add --labels, for example --labels folders")
         if self.name is not None and not re.fullmatch(r"[\w][\w.+-]*", self.name):
             raise UserError(f'name "{self.name}": use letters, digits, "-", "_" and "." only')
 

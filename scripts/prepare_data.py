@@ -52,7 +52,13 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--from-file", type=Path, help="the file of a named data set, fetched by hand"
     )
-    shape = parser.add_argument_group("shape of the pictures")
+    _add_shape_options(parser.add_argument_group("shape of the pictures"))
+    _add_choice_options(parser.add_argument_group("choice of pictures and labels"))
+    _add_file_options(parser.add_argument_group("files written"))
+    return parser
+
+
+def _add_shape_options(shape) -> None:
     shape.add_argument("--resolution", type=int, default=64, help="width and height, power of two")
     shape.add_argument(
         "--crop",
@@ -66,7 +72,9 @@ def make_parser() -> ArgumentParser:
     shape.add_argument(
         "--alpha", default="drop", help="transparency: drop (as officially) or composite:COLOUR"
     )
-    choice = parser.add_argument_group("choice of pictures and labels")
+
+
+def _add_choice_options(choice) -> None:
     choice.add_argument("--max-images", type=int, help="use at most so many pictures")
     choice.add_argument(
         "--seed", type=int, help="take the pictures in this random order, not sorted by name"
@@ -77,7 +85,9 @@ def make_parser() -> ArgumentParser:
         "(names with commas between, or: attributes for all); stored (what the source brings)",
     )
     choice.add_argument("--strict", action="store_true", help="fail at the first unusable picture")
-    files = parser.add_argument_group("files written")
+
+
+def _add_file_options(files) -> None:
     files.add_argument("--shards", type=int, default=4, help="number of record files")
     files.add_argument(
         "--encoding", choices=ENCODINGS, default="raw", help="png: smaller, slower to read"
@@ -89,7 +99,6 @@ def make_parser() -> ArgumentParser:
         "--label-file", action="store_true", help="write the official NAME-rxx.labels as well"
     )
     files.add_argument("--workers", type=int, help="processes; default: one a core")
-    return parser
 
 
 def make_tool_parser(tool: str) -> ArgumentParser:

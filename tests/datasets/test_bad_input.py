@@ -36,6 +36,7 @@ OPTIONS = [
     (["--name", "a/b"], ["a/b", "letters"]),
     (["--encoding", "png", "--all-resolutions"], ["raw"]),
     (["--resoluton", "32"], ["--resoluton", "--resolution"]),
+    (["--label-file"], ["--labels folders"]),
     (["--labels", "hair"], ["attribute files"]),
 ]
 
