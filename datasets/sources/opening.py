@@ -15,6 +15,7 @@ from datasets.sources.source import Source
 from datasets.sources.tfds import PREFIX as TFDS_PREFIX
 from datasets.sources.tfds import TfdsBuilder
 from datasets.sources.tfrecords import RecordDirectory, is_record_source
+from dnnlib.archives import extract
 from dnnlib.errors import UserError, suggest
 
 
@@ -59,8 +60,6 @@ def _look_inside(archive: Archive, file: Path, workspace: Path) -> Source:
     """
     if not archive.other_files(DATA_FILE) and not archive.holds(is_record_file):
         return archive
-    from dnnlib.archives import extract
-
     unpacked = workspace / f"unpacked-{archive.identity()[:16]}"
     if not unpacked.exists():
         extract(file, unpacked, max_bytes=shutil.disk_usage(workspace).free)

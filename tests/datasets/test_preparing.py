@@ -191,7 +191,7 @@ def group_lives(group: int) -> bool:
 def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path):
     out = tmp_path / "set"
     arguments = ["demo", "--out", out, "--resolution", 128, "--encoding", "png", "--workers", 2]
-    arguments += ["--max-images", 400]
+    arguments += ["--max-images", 240]
     script = str(ROOT / "scripts" / "prepare_data.py")
     running = subprocess.Popen(
         [sys.executable, script, *map(str, arguments)],
