@@ -200,5 +200,10 @@ def print_summary(prepared: Prepared) -> None:
             print(f"  and {skipped - 10:,} more, listed in {prepared.directory / 'dataset.json'}")
 
 
-if __name__ == "__main__":
+def entry_point() -> None:
+    """Run as an installed command."""
     sys.exit(run(main))
+
+
+if __name__ == "__main__":
+    entry_point()

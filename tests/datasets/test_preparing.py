@@ -264,6 +264,12 @@ def test_two_at_once_do_not_mix(pictures, tmp_path):
         prepare(str(pictures), tmp_path / "set", SMALL, Order(), workers=1)
 
 
+def test_preparing_needs_no_tensorflow():
+    """Worker processes import what prepare_data.py imports; TensorFlow would take seconds."""
+    code = "import sys, scripts.prepare_data; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 def test_other_options_start_an_unfinished_set_again(pictures, tmp_path):
     out = tmp_path / "set"
     command = [sys.executable, "-c", KILLED, "17", "often", str(out), str(pictures)]
