@@ -130,7 +130,7 @@ class Attention(tf.Module):
         if self.from_gate:
             probabilities *= self.from_gate(x, from_positions, 1.0)[..., None]  # [B, F, A, 1]
         assignment = None if self.centroids is None else _assign(probabilities)
-        features = self._integrate(x, self._control(probabilities, y, x.dtype))
+        features = self._integrate(x, probabilities, y)
         return AttentionResult(features, probabilities, assignment)
 
     def _keys(self, y: tf.Tensor, to_positions: tf.Tensor | None) -> tf.Tensor:
@@ -179,26 +179,80 @@ class Attention(tf.Module):
             probabilities *= tf.cast(kept, probabilities.dtype) / keep
         return probabilities
 
-    def _control(self, probabilities: tf.Tensor, y: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-        """Return o = concat_heads(P V) Wo + bo, [B, F, C] (2C for "both"), as P (V Wo) + bo."""
-        columns = y.shape[1]
+    def _integrate(self, x: tf.Tensor, probabilities: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """Normalise x and add, multiply by, or both, the control o = concat_heads(P V) Wo + bo.
+
+        o is P (V Wo) + bo. What normalisation subtracts or multiplies is one number for each
+        position or for each feature, and enters the same matrix product.
+        """
+        mean, scale = statistics(x, norm=self.norm, integration=self.integration)
+        control = self._control(probabilities, y)
+        if self.integration == "add":
+            return x + control.minus(mean).compute(x.dtype)
+        gain, shift = control.split() if self.integration == "both" else (control, None)
+        gain = gain.plus_one().times(scale).compute(x.dtype)
+        if shift is None:
+            return x * gain
+        centred = x if mean is None else x - tf.cast(mean, x.dtype)
+        return centred * gain + shift.compute(x.dtype)
+
+    def _control(self, probabilities: tf.Tensor, y: tf.Tensor) -> "_AffineProduct":
+        """Return o, [B, F, C] (2C for "both"), as a product that is still to be computed."""
+        positions, columns = probabilities.shape[1], y.shape[1]
         values = tf.reshape(self.value(y), [-1, columns, self.heads, self.head_size])
         weight = tf.reshape(self.out.scaled_weight(), [self.heads, self.head_size, -1])
         values = tf.einsum("btah,aho->bato", values, weight)
         values = tf.reshape(values, [-1, self.heads * columns, weight.shape[-1]])
-        positions = probabilities.shape[1]
-        flat = tf.reshape(probabilities, [-1, positions, self.heads * columns])
-        control = tf.matmul(tf.cast(flat, dtype), tf.cast(values, dtype))
-        return control + self.out.scaled_bias(dtype)
+        bias = tf.tile(self.out.scaled_bias()[None, None], [tf.shape(values)[0], 1, 1])
+        left = tf.reshape(probabilities, [-1, positions, self.heads * columns])
+        return _AffineProduct(
+            tf.concat([left, tf.ones_like(left[:, :, :1])], axis=2),
+            tf.concat([values, bias], axis=1),
+        )
 
-    def _integrate(self, x: tf.Tensor, control: tf.Tensor) -> tf.Tensor:
-        x = normalize(x, norm=self.norm, integration=self.integration)
-        if self.integration == "add":
-            return x + control
-        if self.integration == "mul":
-            return x * (control + 1)
-        scale, shift = tf.split(control, 2, axis=-1)
-        return x * (scale + 1) + shift
+
+class _AffineProduct(NamedTuple):
+    """P V + b as the one product [P | 1] [V ; b] of left [B, F, n] and right [B, n, C]."""
+
+    left: tf.Tensor
+    right: tf.Tensor
+
+    def plus_one(self) -> "_AffineProduct":
+        """Return P V + b + 1."""
+        return self._replace(right=self.right + _last_row(self.right))
+
+    def minus(self, mean: tf.Tensor | None) -> "_AffineProduct":
+        """Return P V + b - mean; mean: [B, F, 1] or [B, 1, C]."""
+        if mean is None:
+            return self
+        if mean.shape[1] == 1:
+            return self._replace(right=self.right - mean * _last_row(self.right))
+        return _AffineProduct(
+            tf.concat([self.left, mean], axis=2),
+            tf.concat([self.right, -tf.ones_like(self.right[:, :1])], axis=1),
+        )
+
+    def times(self, scale: tf.Tensor | None) -> "_AffineProduct":
+        """Return (P V + b) scale; scale: [B, F, 1] or [B, 1, C]."""
+        if scale is None:
+            return self
+        if scale.shape[1] == 1:
+            return self._replace(right=self.right * scale)
+        return self._replace(left=self.left * scale)
+
+    def split(self) -> tuple["_AffineProduct", "_AffineProduct"]:
+        """Return the products for the first and the second half of the features."""
+        first, second = tf.split(self.right, 2, axis=2)
+        return self._replace(right=first), self._replace(right=second)
+
+    def compute(self, dtype: tf.DType) -> tf.Tensor:
+        """Return [B, F, C] in the type `dtype`."""
+        return tf.matmul(tf.cast(self.left, dtype), tf.cast(self.right, dtype))
+
+
+def _last_row(right: tf.Tensor) -> tf.Tensor:
+    """Return [1, n, 1] that is 1 in the last row, where the bias is."""
+    return tf.one_hot([right.shape[1] - 1], right.shape[1])[:, :, None]
 
 
 class _Elements:
@@ -269,19 +323,26 @@ class _Gate(tf.Module):
         return tf.sigmoid(logits)
 
 
-def normalize(x: tf.Tensor, *, norm: str, integration: str) -> tf.Tensor:
-    """Normalise x [B, F, C] over positions ("instance") or features ("layer", "batch").
+def statistics(
+    x: tf.Tensor, *, norm: str, integration: str
+) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+    """Return what normalisation subtracts from x [B, F, C], and what it then multiplies by.
 
-    "add" subtracts the mean only, "mul" divides by the root mean square only, "both" does both.
+    Both are float32 [B, F, 1] ("layer", "batch": over features) or [B, 1, C] ("instance": over
+    positions), or None. "add" subtracts the mean only, "mul" divides by the root mean square only,
+    "both" divides by the standard deviation.
     """
     if norm == "none":
-        return x
+        return None, None
     axis = 1 if norm == "instance" else -1
+    mean = scale = None
     if integration != "mul":
-        x -= tf.reduce_mean(x, axis=axis, keepdims=True)
+        mean = tf.cast(tf.reduce_mean(x, axis=axis, keepdims=True), tf.float32)
     if integration != "add":
-        x *= tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + 1e-8)
-    return x
+        centred = x if mean is None else x - tf.cast(mean, x.dtype)
+        power = tf.reduce_mean(tf.square(centred), axis=axis, keepdims=True)
+        scale = tf.math.rsqrt(tf.cast(power, tf.float32) + 1e-8)
+    return mean, scale
 
 
 def upsample_assignment(assignment: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:

@@ -135,10 +135,10 @@ class _Block(tf.Module):
             )
         down = {"resample": "down", "kernel": config.resample_kernel}
         self.conv0 = Conv(scope / "Conv0", here, here, 3, **options)
-        self.conv1 = Conv(scope / "Conv1_down", here, below, 3, **down, **options)
-        self.skip = None
-        if config.architecture == "resnet":
-            self.skip = Conv(scope / "Skip", here, below, 1, bias=False, **down)
+        is_residual = config.architecture == "resnet"
+        gain = math.sqrt(0.5) if is_residual else 1.0
+        self.conv1 = Conv(scope / "Conv1_down", here, below, 3, gain=gain, **down, **options)
+        self.skip = Conv(scope / "Skip", here, below, 1, gain=gain, **down) if is_residual else None
 
     def __call__(self, x, rgb, aggregators, *, positions, embedding, random):
         if self.from_rgb is not None:
@@ -150,9 +150,7 @@ class _Block(tf.Module):
                 x, aggregators, positions=positions(self.log2), embedding=embedding, random=random
             )
         x = self.conv1(self.conv0(x))
-        if skip is not None:
-            x = (x + skip) * (1 / math.sqrt(2))
-        return x, aggregators
+        return (x if skip is None else x + skip), aggregators
 
 
 class _BlockAttention(tf.Module):

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.ops import bias_act, conv_downsample2d, setup_kernel, upsample_conv2d
+from dnnlib.ops import activation_gain, bias_act, conv_downsample2d, setup_kernel, upsample_conv2d
 from gansformer.variables import Scope
 
 
@@ -55,9 +55,10 @@ class Dense(tf.Module):
 
 
 class Conv(tf.Module):
-    """2-D convolution, with optional resampling by 2, bias and activation.
+    """2-D convolution with optional resampling by 2; bias and activation, or neither.
 
     resample: None, "up" (by 2, then the FIR filter `kernel`) or "down" (FIR filter, then by 2).
+    gain: multiplies the output, at no cost.
     """
 
     def __init__(
@@ -69,23 +70,25 @@ class Conv(tf.Module):
         *,
         resample: str | None = None,
         kernel: tuple[float, ...] = (1, 3, 3, 1),
-        activation: str = "linear",
-        bias: bool = True,
+        activation: str | None = None,
+        gain: float = 1.0,
     ):
         super().__init__()
         self.resample = resample
         self.kernel = setup_kernel(kernel)
-        self.activation = activation
-        self.scale = 1 / math.sqrt(size * size * inputs)
+        self.activation, self.gain = activation, gain
+        self.scale = 1 / math.sqrt(size * size * inputs) * (1.0 if activation else gain)
         self.weight = scope.normal("weight", [size, size, inputs, outputs])
-        self.bias = scope.full("bias", [outputs]) if bias else None
+        self.bias = scope.full("bias", [outputs]) if activation else None
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """x: [B, H, W, inputs] -> [B, H', W', outputs]."""
         weight = tf.cast(self.weight * self.scale, x.dtype)
         y = convolve(x, weight, resample=self.resample, kernel=self.kernel)
-        bias = None if self.bias is None else tf.cast(self.bias, x.dtype)
-        return bias_act(y, bias, activation=self.activation)
+        if self.activation is None:
+            return y
+        gain = activation_gain(self.activation) * self.gain
+        return bias_act(y, tf.cast(self.bias, x.dtype), activation=self.activation, gain=gain)
 
 
 class ModulatedConv(tf.Module):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.ops import bias_act, setup_kernel, upsample2d
+from dnnlib.ops import activation_gain, bias_act, setup_kernel, upsample2d
 from dnnlib.random_streams import RandomStream
 from gansformer.attention import Attention, upsample_assignment
 from gansformer.canvas import Canvas, channels_at
@@ -49,6 +49,7 @@ class SynthesisLayer(tf.Module):
     """Modulated 3x3 convolution, attention, noise, bias and activation.
 
     index: l, the layer's number; it uses w[:, :, l + 1] and noise map l.
+    gain: multiplies the output, at no cost.
     """
 
     def __init__(
@@ -62,9 +63,10 @@ class SynthesisLayer(tf.Module):
         position_dim: int,
         first_attention: bool,
         up: bool,
+        gain: float = 1.0,
     ):
         super().__init__()
-        self.index, self.log2 = index, (index + 5) // 2
+        self.index, self.log2, self.gain = index, (index + 5) // 2, gain
         outputs = channels_at(self.log2, base=config.channel_base, maximum=config.channel_max)
         self.grid = canvas.shape(2**self.log2)
         self.activation = config.activation
@@ -97,7 +99,8 @@ class SynthesisLayer(tf.Module):
         """Add noise [B or 1, H, W, 1] and bias, and activate."""
         if noise is not None and self.noise_strength is not None:
             x += tf.cast(noise * self.noise_strength, x.dtype)
-        return bias_act(x, tf.cast(self.bias, x.dtype), activation=self.activation)
+        gain = activation_gain(self.activation) * self.gain
+        return bias_act(x, tf.cast(self.bias, x.dtype), activation=self.activation, gain=gain)
 
 
 class LayerAttention(tf.Module):
@@ -271,14 +274,14 @@ class Block(tf.Module):
 
     def __init__(self, scope: Scope, config, canvas: Canvas, log2: int, layer_options: dict):
         super().__init__()
-        self.architecture = config.architecture
         inputs, outputs = (
             channels_at(r, base=config.channel_base, maximum=config.channel_max)
             for r in (log2 - 1, log2)
         )
         index = 2 * log2 - 5
-        first = layer_options["first_attention_index"]
-        names = (("Conv0_up", index, inputs, True), ("Conv1", index + 1, outputs, False))
+        is_residual = config.architecture == "resnet"
+        gain = math.sqrt(0.5) if is_residual else 1.0
+        names = (("Conv0_up", index, inputs, 1.0), ("Conv1", index + 1, outputs, gain))
         self.layers = [
             SynthesisLayer(
                 scope / name,
@@ -286,15 +289,16 @@ class Block(tf.Module):
                 canvas,
                 index=i,
                 inputs=width,
-                up=up,
+                up=i == index,
+                gain=layer_gain,
                 position_dim=layer_options["position_dim"],
-                first_attention=i == first,
+                first_attention=i == layer_options["first_attention_index"],
             )
-            for name, i, width, up in names
+            for name, i, width, layer_gain in names
         ]
         self.skip = None
-        if self.architecture == "resnet":
-            options = {"resample": "up", "kernel": config.resample_kernel, "bias": False}
+        if is_residual:
+            options = {"resample": "up", "kernel": config.resample_kernel, "gain": gain}
             self.skip = Conv(scope / "Skip", inputs, outputs, 1, **options)
 
     def __call__(self, x, styles: tf.Tensor, positions, inputs: Inputs, carried: Carried):
@@ -302,9 +306,7 @@ class Block(tf.Module):
         skip = None if self.skip is None else self.skip(x)
         for layer in self.layers:
             x, carried = layer(x, styles[:, layer.index + 1], positions, inputs, carried)
-        if skip is not None:
-            x = (x + skip) * (1 / math.sqrt(2))
-        return x, carried
+        return (x if skip is None else x + skip), carried
 
 
 class SynthesisNetwork(tf.Module):
