@@ -119,7 +119,14 @@ class Job:
 
     def _continue(self, fingerprint: str) -> Progress | None:
         progress = read_journal(self.workspace)
-        if progress is None or progress.fingerprint != fingerprint:
+        if progress is None:
+            return None
+        if progress.fingerprint != fingerprint:
+            print(
+                f"{self.out}: what was unfinished there had another source or other options; "
+                "starting anew",
+                file=sys.stderr,
+            )
             return None
         for name in self._file_names():  # the end may have been interrupted while moving them
             if (self.out / name).exists() and not (self.workspace / name).exists():
@@ -198,15 +205,16 @@ class Job:
 
     def _take(self, outcome: Outcome, name: str, label: np.ndarray | None, strict: bool) -> None:
         progress = self._progress
+        shown = name.encode(errors="backslashreplace").decode()  # names may be any bytes
         if outcome.problem and strict:
             raise UserError(
-                f"{name}: {outcome.problem}; put it right or leave out --strict to skip it"
+                f"{shown}: {outcome.problem}; put it right or leave out --strict to skip it"
             )
         self._whole = False  # what happens from here to the end belongs together
         if outcome.problem:
             progress.skipped_count += 1
             if len(progress.skipped) < SKIPPED_NAMED:
-                progress.skipped.append([name, outcome.problem])
+                progress.skipped.append([shown, outcome.problem])
         else:
             self._writer.write(progress.images, outcome.records)
             progress.images += 1

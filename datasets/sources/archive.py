@@ -1,6 +1,7 @@
 """Pictures inside a zip or tar file, read in place."""
 
 import bz2
+import functools
 import gzip
 import lzma
 import shutil
@@ -28,7 +29,7 @@ class Archive(Source):
     def _list(self) -> dict[str, ZipEntry | FileSlice]:
         raise NotImplementedError
 
-    @property
+    @functools.cached_property
     def count(self) -> int:
         """Files that may be pictures."""
         return sum(1 for name in self._entries if may_be_picture(name))

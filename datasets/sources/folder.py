@@ -1,5 +1,6 @@
 """A folder of picture files, with all folders inside it."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ class Folder(Source):
 
     kind = "folder"
 
-    @property
+    @functools.cached_property
     def count(self) -> int:
         """Files that may be pictures."""
         return sum(1 for _ in self._files(pictures=True))

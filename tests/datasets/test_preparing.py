@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 
 import datasets
+from datasets.conversion import Task
 from datasets.demo import DEMO_ARCHIVE
 from datasets.journal import ShardWriter, locked
 from datasets.preparation import Order, Preparation
 from datasets.preparing import prepare
 from datasets.sources.folder import Folder
+from datasets.workers import convert_in_order
 from dnnlib.errors import UserError
 from tests.datasets.conftest import ROOT, prepare_data, run_script
 
@@ -262,6 +264,33 @@ def test_two_at_once_do_not_mix(pictures, tmp_path):
         pytest.raises(UserError, match="another prepare_data.py is writing here"),
     ):
         prepare(str(pictures), tmp_path / "set", SMALL, Order(), workers=1)
+
+
+class Deadly:
+    """A picture that ends the process that reads it, as the system does when memory runs out."""
+
+    def load(self) -> bytes:
+        os._exit(1)
+
+
+def test_a_worker_ended_from_outside_is_told():
+    tasks = [Task(Deadly(), None)] * 100
+    with pytest.raises(UserError, match="worker process was ended.*fewer --workers"):
+        list(convert_in_order(tasks, SMALL, workers=2))
+
+
+def test_names_of_any_bytes(pictures, tmp_path):
+    folder = os.fsencode(tmp_path / "odd")
+    os.mkdir(folder)
+    picture = next(pictures.rglob("*.webp")).read_bytes()
+    for name, data in {b"good\xff.png": picture, b"bad\xfe\n.png": b"none"}.items():
+        with open(folder + b"/" + name, "wb") as file:
+            file.write(data)
+    found = prepare_data(tmp_path / "odd", "--out", tmp_path / "set", "--resolution", 16)
+    assert found.returncode == 0 and "prepared: 1 images" in found.stdout
+    assert "bad\\udcfe" in found.stdout
+    strict = prepare_data(tmp_path / "odd", "--out", tmp_path / "x", "--strict")
+    assert strict.returncode == 2 and "not a picture" in strict.stderr
 
 
 def test_preparing_needs_no_tensorflow():
