@@ -1,12 +1,17 @@
+#!/usr/bin/env python3
 """Print what is installed, which devices there are, and which op implementation is live and why."""
 
 import importlib.metadata
 import platform
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from dnnlib import cli
-from dnnlib.errors import UserError
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from dnnlib import cli  # noqa: E402
+from dnnlib.errors import UserError  # noqa: E402
+from dnnlib.quiet import import_tensorflow  # noqa: E402
 
 _PACKAGES = ("numpy", "scipy", "tensorflow", "keras", "Pillow", "PyYAML", "tqdm")
 
@@ -48,6 +53,7 @@ def _processor() -> str:
 
 
 def _devices() -> list[tuple[str, str]]:
+    import_tensorflow()
     import tensorflow as tf
 
     rows = []
@@ -60,10 +66,10 @@ def _devices() -> list[tuple[str, str]]:
     return rows
 
 
-def run() -> int:
+def entry_point() -> int:
     """Entry point of the installed command."""
     return cli.run(main)
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(entry_point())

@@ -27,6 +27,10 @@ _BIAS_ACT_CASES = {
     "bias_act linear image": ((16, 64, 64, 3), "linear"),
     "bias_act tanh": ((16, 32, 32, 64), "tanh"),
 }
+_SCALE_CASES = {
+    "scale_channels 64x64": (16, 64, 64, 64),
+    "scale_channels 32x32": (16, 32, 32, 128),
+}
 
 
 def measure(*, precision: str = "float32", rounds: int = 15) -> dict:
@@ -51,6 +55,12 @@ def measure(*, precision: str = "float32", rounds: int = 15) -> dict:
             return ops.bias_act(x, bias, activation=activation)
 
         cases[name] = _measure_case(activate, shape, precision, rounds)
+    for name, shape in _SCALE_CASES.items():
+
+        def scale(x, bias):
+            return ops.scale_channels(x, tf.tile(bias[None], [x.shape[0], 1]))
+
+        cases[name] = _measure_case(scale, shape, precision, rounds)
     set_implementation("auto")
     return {"implementation": live, "precision": precision, "cases": cases}
 

@@ -21,7 +21,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic_directory, atomic_file
 from dnnlib.ops.toolchain import LIBRARY_NAME, Toolchain, find_toolchain
 
-PREBUILT = Path(__file__).parent / "prebuilt"  # filled by build_ahead
+PREBUILT = Path(__file__).parent / "built"  # filled by build_ahead
 _COMPILE_TIMEOUT_S = 900
 
 

@@ -98,6 +98,5 @@ def _load_native() -> tuple[NativeOps, str]:
         lines = str(error).splitlines() or [type(error).__name__]
         raise UserError(f"{library.path} cannot be loaded: {lines[0]}") from error
     devices = "CPU and CUDA" if library.has_cuda else "CPU"
-    return NativeOps(
-        loaded, has_cuda=library.has_cuda
-    ), f"{devices} kernels {library.origin} ({library.path})"
+    native = NativeOps(loaded, has_cuda=library.has_cuda)
+    return native, f"{devices} kernels {library.origin} ({library.path})"
