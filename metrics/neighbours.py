@@ -24,7 +24,7 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, *, k: int = 3) -> tuple
 
 
 def density_coverage(real: np.ndarray, fake: np.ndarray, *, k: int = 5) -> tuple[float, float]:
-    """Density and coverage (Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics", Eq. 4, 5).
+    """Density and coverage (Naeem et al. 2020, Eq. 4, 5).
 
     density: how many reals' balls a fake lies in, divided by k (can exceed 1); coverage: share of
     reals whose ball holds any fake.

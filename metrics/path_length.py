@@ -1,4 +1,4 @@
-"""Perceptual path length (Karras et al. 2019, "A Style-Based Generator Architecture", section 4.1)."""
+"""Perceptual path length (Karras et al. 2019, "A Style-Based Generator Architecture", 4.1)."""
 
 import numpy as np
 

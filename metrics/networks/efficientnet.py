@@ -1,0 +1,70 @@
+"""EfficientNet-Lite0: a small ImageNet network that comes as a Python package, without a download.
+
+It stands in for Inception where that cannot be fetched. Distances in its feature space are no FID
+and are never called so.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from metrics.networks.layers import Convolution, fold_normalisation
+
+HALVING_BLOCKS = (1, 3, 5, 11)
+BLOCKS = 16
+
+
+class EfficientNetLite0(tf.Module):
+    """weights: arrays under PyTorch's names, as in `efficientnet-lite0-57934424.pth`."""
+
+    dimensions = {"pool": 1280, "probabilities": 1000}
+    preprocessing = "antialiased bilinear to 224, (x - 127) / 128"
+
+    def __init__(self, weights: Mapping[str, np.ndarray]):
+        super().__init__()
+        self.stem = _normalised(weights, "_conv_stem", "_bn0")
+        self.blocks = []
+        for i in range(BLOCKS):
+            prefix = f"_blocks.{i}."
+            expand = f"{prefix}_expand_conv"
+            self.blocks.append(
+                {
+                    **({"expand": _normalised(weights, expand, f"{prefix}_bn0")} if i else {}),
+                    "depthwise": _normalised(weights, f"{prefix}_depthwise_conv", f"{prefix}_bn1"),
+                    "project": _normalised(weights, f"{prefix}_project_conv", f"{prefix}_bn2"),
+                }
+            )
+        self.head = _normalised(weights, "_conv_head", "_bn1")
+        self.kernel = tf.Variable(weights["_fc.weight"].T, trainable=False)
+        self.bias = tf.Variable(weights["_fc.bias"], trainable=False)
+
+    def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """images: [B, H, W, 3], 0..255."""
+        x = (tf.image.resize(images, [224, 224], antialias=True) - 127) / 128  # [B, 224, 224, 3]
+        x = tf.nn.relu6(self.stem(x, stride=2))
+        for i, block in enumerate(self.blocks):
+            y = tf.nn.relu6(block["expand"](x)) if "expand" in block else x
+            stride = 2 if i in HALVING_BLOCKS else 1
+            y = tf.nn.relu6(block["depthwise"](y, stride=stride, depthwise=True))
+            y = block["project"](y)
+            x = x + y if y.shape[1:] == x.shape[1:] else y
+        features = tf.reduce_mean(tf.nn.relu6(self.head(x)), [1, 2])  # [B, 1280]
+        return {
+            "pool": features,
+            "probabilities": tf.nn.softmax(features @ self.kernel + self.bias),  # [B, 1000]
+        }
+
+
+def _normalised(weights: Mapping[str, np.ndarray], convolution: str, norm: str) -> Convolution:
+    kernel = weights[f"{convolution}.weight"]  # [out, in, h, w]; depthwise [channels, 1, h, w]
+    order = [2, 3, 0, 1] if "depthwise" in convolution else [2, 3, 1, 0]
+    return Convolution(
+        *fold_normalisation(
+            kernel.transpose(order),
+            mean=weights[f"{norm}.running_mean"],
+            variance=weights[f"{norm}.running_var"],
+            beta=weights[f"{norm}.bias"],
+            gamma=weights[f"{norm}.weight"],
+        )
+    )
