@@ -46,15 +46,13 @@ def segment_colours(count: int) -> np.ndarray:
 
 
 def colour_attention(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Colour each position by which components it attends to, uint8 [B, H, W, 3].
+    """Colour each position by the component that it attends to most, uint8 [B, H, W, 3].
 
-    maps: [B, h, w, k], each component's share; the colour is the mean of the components' colours
-    weighted by it. Enlarged to `size` (H, W) by repetition.
+    maps: [B, h, w, k], each component's share. Enlarged to `size` (H, W) by repetition.
     """
-    shares = maps / np.maximum(maps.sum(axis=-1, keepdims=True), 1e-8)
-    colours = shares @ segment_colours(maps.shape[-1])
+    colours = np.rint(segment_colours(maps.shape[-1]) * 255).astype(np.uint8)
     rows, columns = size[0] // maps.shape[1], size[1] // maps.shape[2]
-    return np.repeat(np.repeat(np.rint(colours * 255).astype(np.uint8), rows, 1), columns, 2)
+    return np.repeat(np.repeat(colours[maps.argmax(axis=-1)], rows, 1), columns, 2)
 
 
 def to_rgb(images: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ def attention_sheet(images: np.ndarray, attention: list[np.ndarray], ratio: floa
     """Return one row for each sample: picture, then for each grid size where components attend.
 
     images: float [B, H, W, C]; attention: [B, A, h, w, k] for each layer. A map shows the last
-    layer at its size, heads averaged, in the mean of the components' colours.
+    layer at its size, heads averaged, in the colour of the component that is attended to most.
     """
     size = images.shape[1:3]
     last = {maps.shape[2]: maps for maps in attention}

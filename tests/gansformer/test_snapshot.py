@@ -1,0 +1,96 @@
+"""Saving and loading, and official checkpoints."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import gansformer
+from dnnlib.errors import UserError
+from gansformer.config import ModelConfig
+from gansformer.snapshot import load_snapshot
+from tests.golden_files import GOLDEN, load, relative_error, to_nhwc
+
+PICKLES = ["stylegan2", "simplex", "duplex", "older_names_duplex"]
+
+
+@pytest.fixture
+def saved(tiny_networks, tmp_path):
+    generator, discriminator = tiny_networks
+    config = ModelConfig(generator.config, discriminator.config)
+    details = {"label_names": ["a"], "ratio": 0.75}
+    snapshot = gansformer.Snapshot(config, 1.5, generator, discriminator, generator, details)
+    gansformer.save_snapshot(snapshot, tmp_path / "snapshots" / "000001")
+    return snapshot, tmp_path / "snapshots" / "000001"
+
+
+def test_round_trip(saved):
+    snapshot, path = saved
+    for place in (path, path.parent.parent):  # the snapshot, and the run that holds it
+        loaded = gansformer.load(place)
+        assert loaded.config == snapshot.config
+        assert (loaded.kimg, loaded.details) == (1.5, snapshot.details)
+        for name in ("G", "D", "Gs"):
+            before, after = getattr(snapshot, name), getattr(loaded, name)
+            for old, new in zip(before.variables, after.variables, strict=True):
+                assert old.name == new.name
+                np.testing.assert_array_equal(old, new)
+
+
+def test_half_precision_snapshot_without_discriminator(saved, tmp_path):
+    snapshot, path = saved
+    small = dataclasses.replace(snapshot, G=None, D=None)
+    gansformer.save_snapshot(small, tmp_path / "small", half=True)
+    loaded = gansformer.load(tmp_path / "small")
+    assert loaded.G is None and loaded.D is None
+    size = lambda p: (p / "weights.npz").stat().st_size  # noqa: E731
+    assert size(tmp_path / "small") < 0.3 * size(path)
+    for old, new in zip(snapshot.Gs.variables, loaded.Gs.variables, strict=True):
+        np.testing.assert_allclose(old, new, rtol=1e-3, atol=1e-6)
+
+
+def test_damage_is_told(saved, tmp_path):
+    _, path = saved
+    weights = (path / "weights.npz").read_bytes()
+    (path / "weights.npz").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(UserError, match="is damaged"):
+        load_snapshot(path)
+    (path / "weights.npz").unlink()
+    with pytest.raises(UserError, match="has no weights.npz"):
+        load_snapshot(path)
+    (path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="config.json is damaged"):
+        load_snapshot(path)
+    with pytest.raises(UserError, match="neither a snapshot nor a run"):
+        gansformer.load(tmp_path / "snapshots")
+    with pytest.raises(UserError, match="does not exist.*clevr-256"):
+        gansformer.load("no-such-model")
+
+
+def test_weights_of_another_shape_are_refused(saved):
+    _, path = saved
+    text = (path / "config.json").read_text()
+    (path / "config.json").write_text(text.replace('"channel_max": 16', '"channel_max": 8'))
+    with pytest.raises(UserError, match=r"has shape .* this configuration needs"):
+        load_snapshot(path)
+
+
+@pytest.mark.parametrize("name", PICKLES)
+def test_official_checkpoint(name):
+    _, arrays = load(f"pkl/{name}")
+    snapshot = gansformer.load(GOLDEN / "pkl" / f"{name}.pkl")
+    for network in ("G", "Gs"):
+        generator = getattr(snapshot, network)
+        prefix = f"out/{network}/images_psi_"
+        keys = [key for key in arrays if key.startswith(prefix)]
+        assert keys
+        for key in keys:
+            psi = key.removeprefix(prefix)
+            psi = 1.0 if psi == "None" else float(psi)
+            images = generator(arrays["in/z"], noise="const", psi=psi).images
+            assert relative_error(images, to_nhwc(arrays[key])) < 1e-4
+        if f"out/{network}/ws" in arrays:
+            w = generator.mapping(arrays["in/z"])
+            assert relative_error(w, arrays[f"out/{network}/ws"]) < 1e-4
+    scores = snapshot.D(to_nhwc(arrays["in/images"]))
+    assert relative_error(scores, arrays["out/D/scores"]) < 1e-4
