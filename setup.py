@@ -15,6 +15,7 @@ PACKAGES = [
     "datasets",
     "datasets.labels",
     "datasets.sources",
+    "datasets.tools",
     "scripts",
     "configs",  # YAML files only
 ]

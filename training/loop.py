@@ -61,7 +61,7 @@ def train(
         raise UserError(f"{data} has no labels; set data.labels=false or prepare it with labels")
     log = _RunLog(run)
     checkpoint = prepare_run(run, config, resume, log)
-    with strategy.scope():
+    with strategy.scope(), dataset.user_errors():
         loop = TrainingLoop(config, dataset, run, machine, log)
         loop.start(checkpoint)
         loop.run_to_end()

@@ -79,18 +79,16 @@ def test_weights_of_another_shape_are_refused(saved):
 def test_official_checkpoint(name):
     _, arrays = load(f"pkl/{name}")
     snapshot = gansformer.load(GOLDEN / "pkl" / f"{name}.pkl")
-    for network in ("G", "Gs"):
-        generator = getattr(snapshot, network)
-        prefix = f"out/{network}/images_psi_"
-        keys = [key for key in arrays if key.startswith(prefix)]
-        assert keys
-        for key in keys:
-            psi = key.removeprefix(prefix)
+    outputs = [key.split("/") for key in arrays if key.startswith("out/G")]
+    assert {"Gs"} <= {network for _, network, _ in outputs}
+    for _, network, kind in outputs:
+        generator, expected = getattr(snapshot, network), arrays[f"out/{network}/{kind}"]
+        if kind == "ws":
+            assert relative_error(generator.mapping(arrays["in/z"]), expected) < 1e-4
+        elif kind.startswith("images_psi_"):
+            psi = kind.removeprefix("images_psi_")
             psi = 1.0 if psi == "None" else float(psi)
             images = generator(arrays["in/z"], noise="const", psi=psi).images
-            assert relative_error(images, to_nhwc(arrays[key])) < 1e-4
-        if f"out/{network}/ws" in arrays:
-            w = generator.mapping(arrays["in/z"])
-            assert relative_error(w, arrays[f"out/{network}/ws"]) < 1e-4
+            assert relative_error(images, to_nhwc(expected)) < 1e-4
     scores = snapshot.D(to_nhwc(arrays["in/images"]))
     assert relative_error(scores, arrays["out/D/scores"]) < 1e-4
