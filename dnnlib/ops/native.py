@@ -1,4 +1,4 @@
-"""upfirdn2d and bias_act by the compiled kernels, differentiable to any order.
+"""The operations by the compiled kernels, differentiable to any order.
 
 upfirdn2d is linear and its adjoint is another upfirdn2d. bias_act has three kernels: value, first
 and second derivative; the second derivative's own derivatives (never needed in training) are plain
@@ -20,7 +20,7 @@ MAXIMUM_TAPS = 576  # kMaximumTaps in src/upfirdn2d.h
 
 
 class NativeOps:
-    """The two operations on top of a loaded kernel library."""
+    """The operations on top of a loaded kernel library."""
 
     def __init__(self, library, *, has_cuda: bool = False):
         self._library = library
