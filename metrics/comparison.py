@@ -1,0 +1,195 @@
+"""Metrics of pictures against pictures, whatever they come from."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from dnnlib.progress import track
+from metrics.cache import entry_path, load_entry, save_entry
+from metrics.extraction import Gaussian, Need, extract
+from metrics.frechet import covariance_rank, frechet_distance
+from metrics.inception_score import inception_score
+from metrics.kernel import kernel_distance
+from metrics.names import OFFICIAL_COUNT, Metric
+from metrics.neighbours import density_coverage, precision_recall
+from metrics.networks.catalogue import CACHE, load_network
+from metrics.networks.network import FeatureNetwork
+from metrics.picture_files import Pictures
+
+
+@dataclasses.dataclass
+class Comparison:
+    """Compares pictures; keeps the feature networks and the cache between calls.
+
+    directory: of weights and cached statistics. from_file: weights by network name.
+    cache: whether features of real pictures are kept. allow_small: give a Frechet distance also
+    where there are fewer pictures than feature dimensions. report: told what is noteworthy.
+    """
+
+    directory: Path = CACHE
+    from_file: dict[str, Path] = dataclasses.field(default_factory=dict)
+    cache: bool = True
+    allow_small: bool = False
+    report: Callable[[str], None] = print
+    networks: dict[str, FeatureNetwork] = dataclasses.field(default_factory=dict)
+    _told: set[str] = dataclasses.field(default_factory=set)
+    _memory: dict[Path, Gaussian | np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def evaluate(
+        self, metrics: Sequence[Metric], real: Pictures, fake: Pictures
+    ) -> dict[str, float]:
+        """Return the values by name. Raises UserError where a number would mean nothing."""
+        for name in dict.fromkeys(metric.kind.network for metric in metrics):
+            if name not in self.networks:
+                source = self.from_file.get(name)
+                self.networks[name] = load_network(name, self.directory, from_file=source)
+        for metric in metrics:
+            self._check(metric, real, fake)
+        values: dict[str, float] = {}
+        for count in dict.fromkeys(metric.count for metric in metrics):
+            group = [metric for metric in metrics if metric.count == count]
+            values |= self._evaluate_count(group, count, real, fake)
+        return values
+
+    def _evaluate_count(
+        self, metrics: list[Metric], count: int, real: Pictures, fake: Pictures
+    ) -> dict[str, float]:
+        needs = {metric: _need(metric) for metric in metrics}
+        compared = [needs[metric] for metric in metrics if metric.kind.form != "probabilities"]
+        real_values = self._real_features(real, count, compared)
+        images = track(fake.images(count), label="generated pictures", total=count)
+        fake_values = extract(images, self.networks, needs.values())
+        values = {}
+        for metric, need in needs.items():
+            values |= _compute(metric, real_values.get(need), fake_values[need])
+            if need.form == "statistics":
+                self._tell_rank(metric, real_values[need], fake_values[need])
+        return values
+
+    def _real_features(
+        self, real: Pictures, count: int, needs: Iterable[Need]
+    ) -> dict[Need, Gaussian | np.ndarray]:
+        """Return features of real pictures: given ones, cached ones, or newly extracted ones."""
+        found = {}
+        if real.statistics is not None:
+            found = dict.fromkeys(needs, real.statistics)
+        missing = [need for need in dict.fromkeys(needs) if need not in found]
+        keys = {need: self._key(real, count, need) for need in missing}
+        found |= {
+            need: value for need in missing if (value := self._recall(keys[need])) is not None
+        }
+        missing = [need for need in missing if need not in found]
+        if missing:
+            number = count if real.count is None else min(count, real.count)
+            images = track(real.images(count), label="real pictures", total=number)
+            for need, value in extract(images, self.networks, missing).items():
+                found[need] = value
+                self._keep(keys[need], value)
+        return found
+
+    def _recall(self, key: dict[str, Any]) -> Gaussian | np.ndarray | None:
+        path = entry_path(self._entries, key)
+        if path not in self._memory and self.cache and (entry := load_entry(self._entries, key)):
+            self._memory[path], made = entry
+            self._tell(f"using cached {key['form']} of {key['data']}, made {made}: {path}")
+        return self._memory.get(path)
+
+    def _keep(self, key: dict[str, Any], value: Gaussian | np.ndarray) -> None:
+        self._memory[entry_path(self._entries, key)] = value
+        if self.cache:
+            save_entry(self._entries, key, value)
+
+    def _tell(self, message: str) -> None:
+        """Report, each message once."""
+        if message not in self._told:
+            self._told.add(message)
+            self.report(message)
+
+    @property
+    def _entries(self) -> Path:
+        return Path(self.directory) / "statistics"
+
+    def _key(self, real: Pictures, count: int, need: Need) -> dict[str, Any]:
+        network = self.networks[need.network]
+        return {
+            "data": real.name,
+            "data_digest": real.digest,
+            **real.preparation,
+            "count": count if real.count is None else min(count, real.count),
+            "network": need.network,
+            "network_digest": network.digest,
+            "preprocessing": network.preprocessing,
+            "layer": need.layer,
+            "form": need.form,
+        }
+
+    def _check(self, metric: Metric, real: Pictures, fake: Pictures) -> None:
+        """Refuse what means nothing; report what is not comparable with published numbers."""
+        form, size = metric.kind.form, self.networks[metric.kind.network].dimensions
+        dimension = size[metric.kind.layer]
+        given = real.statistics
+        if given is not None and form == "features":
+            raise UserError(
+                f"{metric.name} needs pictures; {real.name} holds statistics, for Frechet only"
+            )
+        if given is not None and form == "statistics" and given.mean.shape != (dimension,):
+            raise UserError(
+                f"{real.name} has statistics of {given.mean.size} features; {metric.kind.network}"
+                f" has {dimension}: they were made with another network"
+            )
+        sides = [fake] if form == "probabilities" else [fake, real]
+        for side in sides:
+            number = metric.count if side.count is None else min(metric.count, side.count)
+            if side.count is not None and side.count < metric.count:
+                self._tell(f"{metric.name}: {side.name} has only {side.count} pictures")
+            if form == "statistics" and number <= dimension and not self.allow_small:
+                raise UserError(
+                    f"{metric.name}: {number} pictures of {side.name} cannot give a covariance of "
+                    f"{dimension} features; use more than {dimension}, or --allow-small for a "
+                    "number that can only be compared with others of the same count"
+                )
+        if fake.count is not None and fake.count < metric.count:
+            raise UserError(
+                f"{metric.name}: {fake.name} has {fake.count} pictures; use --num {fake.count}"
+            )
+        if metric.count != OFFICIAL_COUNT and "-" not in metric.family:
+            self._tell(f"{metric.name}: published values are of {OFFICIAL_COUNT} pictures")
+
+    def _tell_rank(self, metric: Metric, real: Gaussian, fake: Gaussian) -> None:
+        for side, gaussian in (("real", real), ("generated", fake)):
+            rank, dimension = covariance_rank(gaussian.covariance), len(gaussian.mean)
+            if rank < dimension:
+                self._tell(
+                    f"{metric.name}: the {side} pictures' covariance has rank {rank} of {dimension}"
+                )
+
+
+def _need(metric: Metric) -> Need:
+    kind = metric.kind
+    form = "statistics" if kind.form == "statistics" else "features"
+    return Need(kind.network, kind.layer, form)
+
+
+def _compute(metric: Metric, real: Any, fake: Any) -> dict[str, float]:
+    """Return the values of one metric by name."""
+    name, family = metric.name, metric.family.partition("-")[0]
+    if family in ("fid", "fd"):
+        return {name: frechet_distance(real.mean, real.covariance, fake.mean, fake.covariance)}
+    if family in ("kid", "kd"):
+        return _named(name, ("", "_std"), kernel_distance(real, fake))
+    if family == "is":
+        splits = min(10, len(fake))
+        return _named(name, ("", "_std"), inception_score(fake, splits=splits))
+    if family == "pr":
+        values = precision_recall(real, fake, k=metric.neighbours)
+        return _named(name, ("_precision", "_recall"), values)
+    values = density_coverage(real, fake, k=metric.neighbours)
+    return _named(name, ("_density", "_coverage"), values)
+
+
+def _named(name: str, suffixes: tuple[str, str], values: tuple[float, float]) -> dict[str, float]:
+    return {f"{name}{suffix}": value for suffix, value in zip(suffixes, values, strict=True)}

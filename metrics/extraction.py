@@ -1,0 +1,75 @@
+"""From pictures to features: one pass through all networks, reading ahead while they work."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from metrics.networks.network import FeatureNetwork
+from metrics.statistics import FeatureStatistics
+
+BATCH = 32
+
+
+class Need(NamedTuple):
+    """An output of a network in a form: "statistics" of it, or all its rows as "features"."""
+
+    network: str
+    layer: str
+    form: str
+
+
+class Gaussian(NamedTuple):
+    """Mean [D] and covariance [D, D] of features. count: of how many; None if not known."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    count: int | None
+
+
+def extract(
+    images: Iterable[np.ndarray], networks: dict[str, FeatureNetwork], needs: Iterable[Need]
+) -> dict[Need, Gaussian | np.ndarray]:
+    """Run pictures uint8 [H, W, C] through the networks and return what is needed of them.
+
+    Statistics take memory for the feature dimension only, features [N, D] for all pictures.
+    """
+    needs = sorted(set(needs))
+    used = {name: networks[name] for name in {need.network for need in needs}}
+    statistics = {
+        need: FeatureStatistics(used[need.network].dimensions[need.layer])
+        for need in needs
+        if need.form == "statistics"
+    }
+    rows = {need: [] for need in needs if need.form == "features"}
+    for batch in _ahead(_batches(images)):
+        outputs = {name: network.features(batch) for name, network in used.items()}
+        for need in needs:
+            features = outputs[need.network][need.layer]  # [B, D]
+            if need.form == "statistics":
+                statistics[need].update(features)
+            else:
+                rows[need].append(features)
+    return {
+        **{need: Gaussian(s.mean, s.covariance, s.count) for need, s in statistics.items()},
+        **{need: np.concatenate(parts) for need, parts in rows.items()},
+    }
+
+
+def _batches(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Stack pictures [H, W, C] that follow one another and have the same shape, at most BATCH."""
+    for _, same in itertools.groupby(images, key=np.shape):
+        while part := list(itertools.islice(same, BATCH)):
+            yield np.stack(part)  # [B, H, W, C]
+
+
+def _ahead(items: Iterator) -> Iterator:
+    """Yield `items`, making the next one in a thread while the caller works on the last."""
+    end = object()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending = pool.submit(next, items, end)
+        while (item := pending.result()) is not end:
+            pending = pool.submit(next, items, end)
+            yield item

@@ -1,0 +1,164 @@
+"""Pictures to compare: folders of picture files, npz files of pictures, stored statistics."""
+
+import functools
+import hashlib
+import itertools
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from dnnlib.errors import UserError
+from metrics.extraction import Gaussian
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+
+
+class Pictures(Protocol):
+    """What can be compared.
+
+    digest: of the content. count: how many there are; None: as many as wanted. preparation: what
+    is done to the content, for the record. statistics: given in place of pictures, or None.
+    """
+
+    name: str
+    digest: str
+    count: int | None
+    preparation: dict[str, Any]
+    statistics: Gaussian | None
+
+    def images(self, count: int) -> Iterator[np.ndarray]:
+        """Yield `count` pictures uint8 [H, W, C]."""
+
+
+class FolderPictures:
+    """All picture files below a directory, in the order of their paths."""
+
+    statistics = None
+    preparation: dict[str, Any] = {}
+
+    def __init__(self, directory: Path):
+        self.name = str(directory)
+        self.paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES)
+        self.count = len(self.paths)
+        if not self.paths:
+            raise UserError(f"{directory} holds no pictures ({', '.join(SUFFIXES)})")
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the content of all files, in order; all are read."""
+        total = hashlib.sha256()
+        for path in self.paths:
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+        return total.hexdigest()
+
+    def images(self, count: int) -> Iterator[np.ndarray]:
+        """Yield pictures as RGB; transparency is dropped."""
+        for path in self.paths[:count]:
+            try:
+                with Image.open(path) as picture:
+                    yield np.asarray(picture.convert("RGB"))
+            except (OSError, SyntaxError, ValueError) as error:
+                raise UserError(f"{path}: not a picture, or a damaged one ({error})") from None
+
+
+class ArrayPictures:
+    """The pictures uint8 [N, H, W, C] of an npz file, as OpenAI's evaluations use (`arr_0`).
+
+    They are read one by one; memory does not grow with their number.
+    """
+
+    statistics = None
+    preparation: dict[str, Any] = {}
+
+    def __init__(self, path: Path):
+        self.name = str(path)
+        self._path = path
+        with self._open() as (_, shape):
+            self.count, self._shape = shape[0], shape[1:]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the pixels."""
+        total = hashlib.sha256()
+        for image in self.images(self.count):
+            total.update(image.tobytes())
+        return total.hexdigest()
+
+    def images(self, count: int) -> Iterator[np.ndarray]:
+        """Yield pictures as stored."""
+        size = int(np.prod(self._shape))
+        with self._open() as (file, _):
+            for _ in range(min(count, self.count)):
+                content = file.read(size)
+                if len(content) < size:
+                    raise UserError(f"{self._path}: cut short; fetch or make it again")
+                yield np.frombuffer(content, np.uint8).reshape(self._shape)
+
+    def _open(self) -> "_OpenArray":
+        return _OpenArray(self._path)
+
+
+class _OpenArray:
+    """Context of (file positioned at the first picture, shape) of an array inside an npz file."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def __enter__(self):
+        self._archive = zipfile.ZipFile(self._path)
+        self._file = self._archive.open("arr_0.npy")
+        version = np.lib.format.read_magic(self._file)
+        read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+        shape, column_major, dtype = read_header(self._file)
+        if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or column_major:
+            self.__exit__()
+            raise UserError(f"{self._path}: arr_0 is {dtype} {shape}, not uint8 [N, H, W, 3]")
+        return self._file, shape
+
+    def __exit__(self, *_error) -> None:
+        self._file.close()
+        self._archive.close()
+
+
+class StoredStatistics:
+    """Mean and covariance computed elsewhere: `mu` and `sigma` of TTUR's or clean-fid's npz."""
+
+    count = None
+    preparation: dict[str, Any] = {}
+
+    def __init__(self, path: Path, mean: np.ndarray, covariance: np.ndarray):
+        self.name = str(path)
+        self.digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.statistics = Gaussian(mean, covariance, None)
+
+    def images(self, count: int) -> Iterator[np.ndarray]:
+        """There are none."""
+        raise UserError(
+            f"{self.name} holds statistics, not pictures: they serve the Frechet distance only"
+        )
+
+
+def open_pictures(path: Path) -> Pictures:
+    """Open a folder of pictures, or an npz file with pictures (`arr_0`) or with `mu` and `sigma`.
+
+    An npz that has both, such as OpenAI's reference batches, is taken as statistics. Raises
+    UserError if there is nothing of the kind.
+    """
+    if path.is_dir():
+        return FolderPictures(path)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give a directory or an npz file")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if {"mu", "sigma"} <= set(arrays):
+                return StoredStatistics(path, arrays["mu"], arrays["sigma"])
+            if "arr_0" in arrays:
+                return ArrayPictures(path)
+            names = ", ".join(itertools.islice(arrays, 5))
+    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
+        raise UserError(f"{path} is no npz file ({error})") from None
+    raise UserError(f"{path} holds neither arr_0 (pictures) nor mu and sigma, but {names}")

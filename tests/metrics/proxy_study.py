@@ -1,0 +1,92 @@
+"""What the metrics say about real pictures that were damaged on purpose, with the offline network.
+
+    python -m tests.metrics.proxy_study DATA_DIR [COUNT]
+
+The data set is cut into two disjoint halves; one of them is damaged and compared with the other.
+The slow test `test_real_pictures.py` does the same with the pictures that come with the project.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import scipy.ndimage
+
+import datasets
+from metrics.comparison import Comparison
+from metrics.names import parse_metrics
+
+FAMILIES = "fd-efficientnet,kd-efficientnet,pr-efficientnet,dc-efficientnet"
+
+
+class ArrayOfPictures:
+    """Pictures in memory, uint8 [N, H, W, 3]."""
+
+    statistics = None
+    preparation: dict = {}
+
+    def __init__(self, name: str, array: np.ndarray):
+        self.name = self.digest = name
+        self.array, self.count = array, len(array)
+
+    def images(self, count: int) -> Iterator[np.ndarray]:
+        """Yield the first `count`."""
+        yield from self.array[:count]
+
+
+def noised(images: np.ndarray, strength: float) -> np.ndarray:
+    """Add normal noise of a standard deviation in grey levels."""
+    noise = np.random.default_rng(0).normal(size=images.shape) * strength
+    return np.clip(images + noise, 0, 255).astype(np.uint8)
+
+
+def blurred(images: np.ndarray, strength: float) -> np.ndarray:
+    """Smooth by a Gaussian of a width in pixels."""
+    return scipy.ndimage.gaussian_filter(images, (0, strength, strength, 0))
+
+
+def shifted(images: np.ndarray, strength: float) -> np.ndarray:
+    """Make redder and less blue by grey levels."""
+    return np.clip(images + np.array([strength, 0, -strength]), 0, 255).astype(np.uint8)
+
+
+def dropped(images: np.ndarray, strength: float) -> np.ndarray:
+    """Leave out a share, the brightest (fair hair, fair skin), and repeat others in their place."""
+    darkness = np.argsort(images.mean(axis=(1, 2, 3)))
+    kept = darkness[: round(len(images) * (1 - strength))]
+    return images[np.resize(kept, len(images))]
+
+
+DAMAGES: dict[str, tuple[Callable, tuple[float, ...]]] = {
+    "noised": (noised, (4, 12, 36)),
+    "blurred": (blurred, (0.4, 0.7, 1.2)),
+    "shifted": (shifted, (8, 24, 60)),
+    "dropped": (dropped, (0.5, 0.75, 0.9)),
+}
+
+
+def study(first: np.ndarray, second: np.ndarray) -> dict[str, dict[str, float]]:
+    """Return the metrics of `second`, whole and damaged, against `first`, by damage."""
+    comparison = Comparison(cache=False, allow_small=True, report=lambda message: None)
+    metrics = parse_metrics(FAMILIES, len(second))
+    real = ArrayOfPictures("first half", first)
+    results = {}
+
+    def measure(name: str, images: np.ndarray) -> None:
+        values = comparison.evaluate(metrics, real, ArrayOfPictures(name, images))
+        short = {name.replace("-efficientnet", ""): value for name, value in values.items()}
+        results[name] = short
+        print(name, "  ".join(f"{k} {v:.4f}" for k, v in short.items()), flush=True)
+
+    measure("other half", second)
+    for name, (damage, strengths) in DAMAGES.items():
+        for strength in strengths:
+            measure(f"{name} {strength:g}", damage(second, strength))
+    return results
+
+
+if __name__ == "__main__":
+    dataset = datasets.open_dataset(sys.argv[1])
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else dataset.count // 2
+    numbers = np.random.default_rng(0).permutation(dataset.count)
+    study(dataset.read(numbers[:count])[0], dataset.read(numbers[count : 2 * count])[0])

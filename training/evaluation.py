@@ -1,0 +1,270 @@
+"""Evaluation: pictures of generators and of data sets, compared by the metrics."""
+
+import dataclasses
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import datasets
+from datasets.dataset import Dataset
+from datasets.permutation import epoch_order
+from dnnlib.errors import UserError
+from gansformer.generator import Generator
+from gansformer.loading import load
+from gansformer.sampling import SeedSampler
+from gansformer.snapshot import Snapshot
+from metrics.comparison import Comparison
+from metrics.names import Metric, parse_metrics
+from metrics.picture_files import Pictures, open_pictures
+from training.generation import choose_generator
+
+READ_BATCH = 32
+
+
+def to_metric_uint8(images: np.ndarray) -> np.ndarray:
+    """From [-1, 1] to 0..255 as the official metrics do it: cut off, not rounded."""
+    if not np.isfinite(images).all():
+        raise UserError(
+            "the generator's pictures are not finite (nan); there is nothing to measure"
+        )
+    return np.clip(images * 127.5 + 128, 0, 255).astype(np.uint8)
+
+
+def crop_metric_rows(images: np.ndarray, ratio: float) -> np.ndarray:
+    """Return the useful rows of padded squares [B, H, W, C], as the official metrics cut them.
+
+    Both ends are included: one row more than the ratio says. It is part of the published numbers.
+    """
+    if ratio >= 1:
+        return images
+    size = images.shape[1]
+    first, last = int(np.floor((1 - ratio) * size / 2)), int(np.ceil((1 + ratio) * size / 2))
+    return images[:, first : last + 1]
+
+
+class DatasetPictures:
+    """Pictures of a prepared data set: a fixed random choice, cropped by the set's ratio.
+
+    mirror: flip a fixed random half of them, as for runs that were trained so.
+    """
+
+    statistics = None
+
+    def __init__(self, dataset: Dataset, *, mirror: bool = False):
+        self.dataset, self.mirror = dataset, mirror
+        self.name, self.count = dataset.name, dataset.count
+        self.preparation = {
+            "resolution": dataset.resolution,
+            "ratio": dataset.ratio,
+            "mirror": mirror,
+        }
+
+    @property
+    def digest(self) -> str:
+        """The data set's."""
+        return self.dataset.digest
+
+    def images(self, count: int) -> Iterator[np.ndarray]:
+        """Yield pictures uint8 [H, W, C] in the order of their numbers."""
+        numbers = np.sort(epoch_order(self.count, seed=0, epoch=0)[:count])
+        flips = np.random.default_rng(0).random(self.count) < 0.5
+        for start in range(0, len(numbers), READ_BATCH):
+            part = numbers[start : start + READ_BATCH]
+            images = crop_metric_rows(self.dataset.read(part)[0], self.dataset.ratio)
+            for number, image in zip(part, images, strict=True):
+                yield image[:, ::-1] if self.mirror and flips[number] else image
+
+
+class GeneratorPictures:
+    """Pictures of a generator from the seeds `seed`, `seed` + 1, ...; by default not truncated.
+
+    label_source: data set from which a conditional generator takes the labels of random pictures.
+    """
+
+    statistics = None
+    count = None
+
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        name: str = "generator",
+        seed: int = 0,
+        psi: float = 1.0,
+        noise: str = "random",
+        ratio: float = 1.0,
+        label_source: Dataset | None = None,
+    ):
+        if generator.label_dim and (label_source is None or not label_source.label_dim):
+            raise UserError(f"{name} is conditional; evaluate it against its data set with labels")
+        self.name, self._sampler = name, SeedSampler(generator, psi=psi, noise=noise)
+        self._labels = label_source if generator.label_dim else None
+        self._seed, self._ratio = seed, ratio
+        self.preparation = {"seed": seed, "psi": psi, "noise": noise, "ratio": ratio}
+
+    @property
+    def digest(self) -> str:
+        """Not computed: pictures of generators are not cached."""
+        return ""
+
+    def images(self, count: int) -> Iterator[np.ndarray]:
+        """Yield pictures uint8 [H, W, C] in the order of their seeds."""
+        labels = None
+        if self._labels is not None:
+            labels = _random_labels(self._labels, count)
+        for _, out in self._sampler.batches(range(self._seed, self._seed + count), labels):
+            yield from crop_metric_rows(to_metric_uint8(out.images), self._ratio)
+
+
+def _random_labels(dataset: Dataset, count: int) -> np.ndarray:
+    """Labels [count, label_dim] of pictures in random order, epoch after epoch."""
+    epochs = -(-count // dataset.count)
+    orders = [epoch_order(dataset.count, seed=1, epoch=epoch) for epoch in range(epochs)]
+    numbers = np.concatenate(orders)[:count]
+    parts = [
+        dataset.read(numbers[start : start + READ_BATCH])[1]
+        for start in range(0, count, READ_BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def evaluate_generator(
+    generator: Generator,
+    dataset: Dataset,
+    names: str,
+    *,
+    comparison: Comparison | None = None,
+    mirror: bool = False,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Return the metrics `names` ("fid10k,pr10k3") of a generator on a data set, by name.
+
+    comparison: keep one between calls and the networks are loaded once. The same weights give the
+    same numbers: seeds and real pictures are fixed. Raises UserError if a metric cannot be had, for
+    example because weights are missing.
+    """
+    comparison = comparison or Comparison()
+    real = DatasetPictures(dataset, mirror=mirror)
+    fake = GeneratorPictures(generator, seed=seed, ratio=dataset.ratio, label_source=dataset)
+    return comparison.evaluate(parse_metrics(names), real, fake)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationOptions:
+    """How models are evaluated; see `evaluate.py --help`."""
+
+    network: str = "Gs"
+    seed: int = 0
+    psi: float = 1.0
+    noise: str = "random"
+    mirror: bool = False
+    out: Path | None = None
+
+
+def evaluate_models(
+    models: Sequence[str],
+    data: Path,
+    metrics: Sequence[Metric],
+    comparison: Comparison,
+    options: EvaluationOptions,
+    *,
+    show: Callable[[str], None] = print,
+) -> None:
+    """Evaluate models (or folders or npz files of pictures) one after another.
+
+    Appends a line for each to metrics.jsonl of its run, to `options.out`, or to metrics.jsonl here.
+    """
+    for model in models:
+        started = time.monotonic()
+        fake, real, facts = _open_pair(model, data, options)
+        values = comparison.evaluate(metrics, real, fake)
+        record = {
+            **facts,
+            "metrics": values,
+            "data": str(data),
+            "real": {"digest": real.digest, "count": real.count, **real.preparation},
+            "fake": {"digest": fake.digest, "count": fake.count, **fake.preparation},
+            "networks": {
+                name: comparison.networks[name].digest
+                for name in dict.fromkeys(metric.kind.network for metric in metrics)
+            },
+            "versions": {"tensorflow": tf.__version__, "python": platform.python_version()},
+            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        path = options.out or _record_path(model)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        line = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        show(f"{model}: {line}  (written to {path})")
+
+
+def _open_pair(
+    model: str, data: Path, options: EvaluationOptions
+) -> tuple[Pictures, Pictures, dict[str, Any]]:
+    """Open a model (or pictures) and the data (or pictures, or statistics)."""
+    if _holds_pictures(Path(model)):
+        fake = open_pictures(Path(model))
+        if fake.statistics is not None:
+            raise UserError(f"{model} holds statistics; give them as --data, and pictures here")
+        return fake, _open_real(data, None, options.mirror), {"model": model}
+    snapshot = load(model)
+    generator = choose_generator(snapshot, options.network, model)
+    real = _open_real(data, generator.resolution, options.mirror)
+    dataset = real.dataset if isinstance(real, DatasetPictures) else None
+    fake = GeneratorPictures(
+        generator,
+        name=model,
+        seed=options.seed,
+        psi=options.psi,
+        noise=options.noise,
+        ratio=_choose_ratio(model, snapshot, dataset),
+        label_source=dataset,
+    )
+    return fake, real, {"model": model, "kimg": snapshot.kimg, "network": options.network}
+
+
+def _choose_ratio(model: str, snapshot: Snapshot, dataset: Dataset | None) -> float:
+    """Return the ratio by which pictures are cropped; both sides must be cropped alike."""
+    trained = snapshot.details.get("ratio")
+    if dataset is None:
+        return trained or 1.0
+    if trained is not None and trained != dataset.ratio:
+        raise UserError(
+            f"{model} was trained on pictures of ratio {trained}; {dataset.directory} has "
+            f"{dataset.ratio}; evaluate it on the data set it was trained on"
+        )
+    return dataset.ratio
+
+
+def _open_real(data: Path, resolution: int | None, mirror: bool) -> Pictures:
+    prepared = (data / "dataset.json").is_file() or any(data.glob("*.tfrecords*"))
+    if prepared:
+        return DatasetPictures(datasets.open_dataset(data, resolution), mirror=mirror)
+    if mirror:
+        raise UserError("--mirror works with prepared data sets only")
+    return open_pictures(data)
+
+
+def _holds_pictures(path: Path) -> bool:
+    """Tell a folder or npz of pictures from a run, a snapshot, a pickle or a model's name."""
+    if path.is_dir():
+        return not (path / "config.json").exists() and not (path / "snapshots").exists()
+    return path.suffix == ".npz"
+
+
+def _record_path(model: str) -> Path:
+    """Return the metrics.jsonl of the run that a snapshot belongs to, or one in this directory."""
+    path = Path(model)
+    if (path / "snapshots").is_dir():
+        return path / "metrics.jsonl"
+    if path.parent.name == "snapshots":
+        return path.parent.parent / "metrics.jsonl"
+    return Path("metrics.jsonl")
