@@ -9,7 +9,14 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.ops import activation_gain, bias_act, conv_downsample2d, setup_kernel, upsample_conv2d
+from dnnlib.ops import (
+    activation_gain,
+    bias_act,
+    conv_downsample2d,
+    scale_channels,
+    setup_kernel,
+    upsample_conv2d,
+)
 from gansformer.variables import Scope
 
 
@@ -128,12 +135,12 @@ class ModulatedConv(tf.Module):
         if not self.style:
             return self._convolve(x, weight)
         style = self.modulation(y)  # [B, inputs]
-        x = self._convolve(x * _per_channel(style, x.dtype), weight)
+        x = self._convolve(scale_channels(x, style), weight)
         if not self.demodulate:
             return x
         power = tf.reduce_sum(tf.square(weight), [0, 1])  # [inputs, outputs]
         demodulation = tf.math.rsqrt(tf.matmul(tf.square(style), power) + 1e-8)  # [B, outputs]
-        return x * _per_channel(demodulation, x.dtype)
+        return scale_channels(x, demodulation)
 
     def _convolve(self, x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
         weight = tf.cast(weight, x.dtype)
@@ -194,6 +201,3 @@ def minibatch_stddev(x: tf.Tensor, *, group_size: int, channels: int) -> tf.Tens
     y = tf.broadcast_to(y, tf.concat([shape[:-1], [channels]], 0))
     return tf.concat([x, tf.cast(y, x.dtype)], axis=-1)
 
-
-def _per_channel(scale: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    return tf.cast(scale, dtype)[:, None, None, :]  # [B, 1, 1, C]

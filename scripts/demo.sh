@@ -15,7 +15,7 @@ if grep -qs amx_bf16 /proc/cpuinfo; then precision=bfloat16; fi
 echo "== preparing 1,000 Cartoon Set pictures"
 "$python" "$project/scripts/prepare_data.py" demo --out "$data" --resolution 32
 echo "== training a duplex GANformer in $precision, at most $seconds seconds"
-timeout --signal=INT --kill-after=120 "$seconds" \
+timeout --signal=TERM --kill-after=120 "$seconds" \
   "$python" "$project/scripts/train.py" --config "$project/configs/demo.yaml" \
   --data "$data" --run "$run" --precision "$precision" || [ $? -eq 124 ]
 echo "== painting"
