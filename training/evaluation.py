@@ -40,10 +40,11 @@ def crop_metric_rows(images: np.ndarray, ratio: float) -> np.ndarray:
     """Return the useful rows of padded squares [B, H, W, C], as the official metrics cut them.
 
     Both ends are included: one row more than the ratio says. It is part of the published numbers.
+    Pictures that are not square (of a rectangular canvas) have useful rows only.
     """
-    if ratio >= 1:
-        return images
     size = images.shape[1]
+    if ratio >= 1 or size != images.shape[2]:
+        return images
     first, last = int(np.floor((1 - ratio) * size / 2)), int(np.ceil((1 + ratio) * size / 2))
     return images[:, first : last + 1]
 
