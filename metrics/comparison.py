@@ -45,7 +45,7 @@ class Comparison:
         """Return the values by name. Raises UserError where a number would mean nothing."""
         for name in dict.fromkeys(metric.kind.network for metric in metrics):
             if name not in self.networks:
-                source = self.from_file.get(name)
+                source = self.from_file.get(name) or self.from_file.get(name.partition("-")[0])
                 self.networks[name] = load_network(name, self.directory, from_file=source)
         for metric in metrics:
             self._check(metric, real, fake)
@@ -177,7 +177,7 @@ def _need(metric: Metric) -> Need:
 def _compute(metric: Metric, real: Any, fake: Any) -> dict[str, float]:
     """Return the values of one metric by name."""
     name, family = metric.name, metric.family.partition("-")[0]
-    if family in ("fid", "fd"):
+    if family in ("fid", "cleanfid", "fd"):
         return {name: frechet_distance(real.mean, real.covariance, fake.mean, fake.covariance)}
     if family in ("kid", "kd"):
         return _named(name, ("", "_std"), kernel_distance(real, fake))

@@ -14,12 +14,14 @@ def frechet_distance(
     real and finite also for singular covariances, where `scipy.linalg.sqrtm` of the product is not.
     (Squaring A and taking roots of eigenvalues would lose half of the digits.)
     """
-    mu1, mu2 = np.asarray(mu1, np.float64), np.asarray(mu2, np.float64)
-    sigma1, sigma2 = np.asarray(sigma1, np.float64), np.asarray(sigma2, np.float64)
+    mu1, mu2 = (np.atleast_1d(np.asarray(mu, np.float64)) for mu in (mu1, mu2))
+    sigma1, sigma2 = (np.atleast_2d(np.asarray(s, np.float64)) for s in (sigma1, sigma2))
     size = len(mu1)
     if mu1.shape != mu2.shape or not sigma1.shape == sigma2.shape == (size, size):
         shapes = [mu1.shape, sigma1.shape, mu2.shape, sigma2.shape]
         raise ValueError(f"expected [D], [D, D], [D], [D, D]; got {shapes}")
+    if not all(np.isfinite(array).all() for array in (mu1, sigma1, mu2, sigma2)):
+        raise ValueError("means and covariances must be finite")
     product = _square_root(sigma1) @ _square_root(sigma2)
     covariance_mean = np.linalg.svd(product, compute_uv=False).sum()
     difference = mu1 - mu2

@@ -17,6 +17,7 @@ def kernel_distance(
     rows of each (all rows where there are fewer). Can be slightly negative: its expectation is 0
     for equal distributions.
     """
+    real, fake = np.asarray(real), np.asarray(fake)
     size = min(len(real), len(fake), subset_size)
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1] or size < 2:
         raise ValueError(f"expected [N, D] and [M, D], N and M > 1; {real.shape}, {fake.shape}")

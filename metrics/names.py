@@ -18,6 +18,7 @@ class Family:
 
 FAMILIES = {
     "fid": Family("statistics", "inception", "pool_3"),
+    "cleanfid": Family("statistics", "inception-clean", "pool_3"),
     "kid": Family("features", "inception", "pool_3"),
     "is": Family("probabilities", "inception", "probabilities"),
     "pr": Family("features", "vgg16", "fc2", neighbours=3),

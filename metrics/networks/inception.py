@@ -15,7 +15,12 @@ from metrics.networks.inception_graph import (
     Pool,
     kernel_shapes,
 )
-from metrics.networks.layers import Convolution, fold_normalisation, resize_like_tf1
+from metrics.networks.layers import (
+    Convolution,
+    fold_normalisation,
+    resize_like_clean_fid,
+    resize_like_tf1,
+)
 
 PARTS = {"mean": "moving_mean", "variance": "moving_variance", "beta": "beta", "gamma": "gamma"}
 POOLS = {"AVG": tf.nn.avg_pool2d, "MAX": tf.nn.max_pool2d}
@@ -62,6 +67,17 @@ class InceptionV3(tf.Module):
             elif isinstance(step, Fork):
                 x = tf.concat([self._run(inner, x) for inner in step.chains], axis=-1)
         return x
+
+
+class CleanInceptionV3(InceptionV3):
+    """The same network on pictures that are resized as clean-fid does it."""
+
+    preprocessing = "Pillow bicubic to 299 (clean-fid), (x - 128) / 128"
+
+    def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """images: [B, H, W, 3], 0..255."""
+        resized = tf.numpy_function(resize_like_clean_fid, [images, 299], tf.float32)
+        return super().__call__(tf.ensure_shape(resized, [None, 299, 299, 3]))
 
 
 def _take(weights: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:

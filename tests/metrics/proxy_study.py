@@ -37,7 +37,7 @@ class ArrayOfPictures:
 def noised(images: np.ndarray, strength: float) -> np.ndarray:
     """Add normal noise of a standard deviation in grey levels."""
     noise = np.random.default_rng(0).normal(size=images.shape) * strength
-    return np.clip(images + noise, 0, 255).astype(np.uint8)
+    return np.clip(np.rint(images + noise), 0, 255).astype(np.uint8)
 
 
 def blurred(images: np.ndarray, strength: float) -> np.ndarray:
@@ -58,9 +58,9 @@ def dropped(images: np.ndarray, strength: float) -> np.ndarray:
 
 
 DAMAGES: dict[str, tuple[Callable, tuple[float, ...]]] = {
-    "noised": (noised, (4, 12, 36)),
-    "blurred": (blurred, (0.4, 0.7, 1.2)),
-    "shifted": (shifted, (8, 24, 60)),
+    "noised": (noised, (1, 2, 8)),
+    "blurred": (blurred, (0.3, 0.5, 1.0)),
+    "shifted": (shifted, (4, 12, 36)),
     "dropped": (dropped, (0.5, 0.75, 0.9)),
 }
 

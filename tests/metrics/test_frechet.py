@@ -60,9 +60,11 @@ def test_statistics_refuse_what_means_nothing():
 def test_scipy(size):
     random = np.random.default_rng(size)
     mu1, mu2 = random.normal(size=[2, size])
-    sigma1, sigma2 = np.atleast_2d(random_covariance(random, size), random_covariance(random, size))
-    root = scipy.linalg.sqrtm(sigma1 @ sigma2)
-    expected = ((mu1 - mu2) ** 2).sum() + np.trace(sigma1 + sigma2 - 2 * np.real(root))
+    sigma1, sigma2 = random_covariance(random, size), random_covariance(random, size)
+    root = scipy.linalg.sqrtm(np.atleast_2d(sigma1) @ np.atleast_2d(sigma2))
+    expected = ((mu1 - mu2) ** 2).sum() + np.trace(
+        np.atleast_2d(sigma1 + sigma2) - 2 * np.real(root)
+    )
     assert frechet_distance(mu1, sigma1, mu2, sigma2) == pytest.approx(expected, rel=1e-8)
 
 
@@ -102,5 +104,7 @@ def test_symmetric_and_of_quadratic_scale():
 def test_refuses_wrong_shapes_and_what_is_no_covariance():
     with pytest.raises(ValueError, match="expected"):
         frechet_distance(np.zeros(3), np.eye(3), np.zeros(4), np.eye(4))
+    with pytest.raises(ValueError, match="finite"):
+        frechet_distance([0], [[np.nan]], [0], [[1]])
     with pytest.raises(ValueError, match="not a covariance"):
         frechet_distance(np.zeros(2), np.diag([1.0, -1.0]), np.zeros(2), np.eye(2))

@@ -62,6 +62,12 @@ def test_copies_count_as_inside():
     assert precision_recall(copies, copies + 1e-3, k=3) == (0, 0)
 
 
+def test_small_integers_do_not_wrap_round():
+    real = np.array([[0], [10], [250]], np.uint8)
+    assert precision_recall(real, real + np.uint8(1), k=1) == (1, 1)
+    assert precision_recall(real, real[::-1].copy(), k=1) == (1, 1)
+
+
 def test_memory_does_not_grow_with_the_pairs():
     """10,000 x 10,000 distances would be 800 MB at once."""
     features = np.random.default_rng(0).normal(size=[20000, 4]).astype(np.float32)

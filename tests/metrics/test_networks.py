@@ -12,10 +12,10 @@ from PIL import Image
 from dnnlib.errors import UserError
 from metrics.networks import load_network
 from metrics.networks.catalogue import _packaged_file
-from metrics.networks.inception import InceptionV3
+from metrics.networks.inception import CleanInceptionV3, InceptionV3
 from metrics.networks.inception_graph import kernel_shapes
 from metrics.networks.keras_files import read_layers
-from metrics.networks.layers import resize_like_tf1
+from metrics.networks.layers import resize_like_clean_fid, resize_like_tf1
 from metrics.networks.network import FeatureNetwork
 from metrics.networks.torch_files import read_tensors
 from metrics.networks.vgg16 import VGG16
@@ -43,6 +43,32 @@ def test_resize_is_tf1s(rows, columns):
     # It differs from TF2's resize, which places pixel centres.
     modern = tf.image.resize(tf.constant(images, tf.float32), [299, 299]).numpy()
     assert rows == columns == 299 or np.abs(resized - modern).max() > 5
+
+
+@pytest.mark.parametrize("rows, columns", [(64, 64), (500, 333)])
+def test_clean_resize_is_pillows_without_rounding(rows, columns):
+    """clean-fid's resize in float32 against Pillow's in 8 bits, which rounds and clips."""
+    images = random_images(rows, columns) // 2 + 64  # so that nothing is clipped half-way
+    resized = resize_like_clean_fid(images.astype(np.float32), 299)
+    assert resized.shape == (2, 299, 299, 3) and resized.dtype == np.float32
+    for image, found in zip(images, resized, strict=True):
+        expected = Image.fromarray(image).resize((299, 299), Image.Resampling.BICUBIC)
+        # Pillow rounds to 8 bits after rows and again after columns.
+        assert np.abs(found - np.asarray(expected, np.float32)).max() < 1.5
+    assert not np.array_equal(resized, np.rint(resized))
+
+
+def test_clean_inception_differs_in_the_resize_only(inception, inception_weights):
+    clean = FeatureNetwork("inception-clean", CleanInceptionV3(inception_weights), "")
+    images = random_images(299, 299)
+    plain = inception.features(images)["pool_3"]
+    assert relative_error(clean.features(images)["pool_3"], plain) < 1e-6
+    images = random_images(64, 100)
+    resized = np.rint(resize_like_clean_fid(images.astype(np.float32), 299)).astype(np.uint8)
+    by_hand = inception.features(resized)["pool_3"]
+    found = clean.features(images)["pool_3"]
+    assert relative_error(found, by_hand) < 0.02
+    assert relative_error(found, inception.features(images)["pool_3"]) > 0.02
 
 
 @pytest.fixture(scope="module")
