@@ -37,7 +37,9 @@ class RandomStream:
     def _draw(self, sample, shape: list[int]) -> tf.Tensor:
         key = stream_key(self.name)
         draw = lambda index: sample(shape, seed=tf.stack([key, index]), alg="philox")  # noqa: E731
-        return tf.map_fn(draw, self.index, fn_output_signature=tf.float32)
+        if self.index.shape[0] is None:
+            return tf.map_fn(draw, self.index, fn_output_signature=tf.float32)
+        return tf.stack([draw(index) for index in tf.unstack(self.index)])  # without a graph's loop
 
 
 def stream_key(name: str) -> tf.Tensor:

@@ -201,7 +201,7 @@ class Attention(tf.Module):
         positions, columns = probabilities.shape[1], y.shape[1]
         values = tf.reshape(self.value(y), [-1, columns, self.heads, self.head_size])
         weight = tf.reshape(self.out.scaled_weight(), [self.heads, self.head_size, -1])
-        values = tf.einsum("btah,aho->bato", values, weight)
+        values = _by_head(tf.transpose(values, [0, 2, 1, 3]), weight)  # [B, A, T, C]
         values = tf.reshape(values, [-1, self.heads * columns, weight.shape[-1]])
         bias = tf.tile(self.out.scaled_bias()[None, None], [tf.shape(values)[0], 1, 1])
         left = tf.reshape(probabilities, [-1, positions, self.heads * columns])
@@ -278,28 +278,33 @@ class _Elements:
         self.place_weight = None if place is None else self._heads(place_weight)
 
     def _heads(self, weight: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(weight, [weight.shape[0], self.layer.heads, -1])  # [in, A, h]
+        weight = tf.reshape(weight, [weight.shape[0], self.layer.heads, -1])
+        return tf.transpose(weight, [1, 0, 2])  # [A, in, h]
 
     def scores(self, targets: tf.Tensor) -> tf.Tensor:
         """Return the inner products with targets [B or 1, A, T, h], float32 [B, F, A, T]."""
         heads, columns = targets.shape[1:3]
         scores = _product(self.x, _fold(self.weight, targets))
-        offset = _fold(self.bias, targets)  # [B or 1, 1, A T]
+        offset = tf.transpose(_fold(self.bias, targets), [0, 2, 1])  # [B or 1, 1, A T]
         if self.place_weight is not None:
-            offset += tf.matmul(self.positions, _fold(self.place_weight, targets))
+            folded = _fold(self.place_weight, targets)
+            offset += tf.matmul(self.positions, folded, transpose_b=True)
         scores = tf.cast(scores, tf.float32) + offset
         return tf.reshape(scores, [-1, self.x.shape[1], heads, columns])
 
     def centroids(self, assignment: tf.Tensor) -> tf.Tensor:
         """Return the assigned means of the elements, [B, A, T, h]. assignment: [B, A, T, F]."""
-        x = tf.cast(self.x, tf.float32)
-        means = tf.einsum("batf,bfc->batc", assignment, x)
-        total = tf.einsum("batc,cah->bath", means, self.weight)
+        total = self._means(assignment, tf.cast(self.x, tf.float32), self.weight)
         if self.place_weight is not None:
-            means = tf.einsum("batf,fp->batp", assignment, self.positions)
-            total += tf.einsum("batp,pah->bath", means, self.place_weight)
+            total += self._means(assignment, self.positions, self.place_weight)
         mass = tf.reduce_sum(assignment, axis=-1, keepdims=True)  # [B, A, T, 1]
-        return total + mass * tf.transpose(self.bias, [1, 0, 2])
+        return total + mass * self.bias  # bias: [A, 1, h]
+
+    def _means(self, assignment: tf.Tensor, x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+        """Project the assigned means of x [B or none, F, C] by weight [A, C, h]: [B, A, T, h]."""
+        _, heads, centroids, positions = assignment.shape
+        means = tf.matmul(tf.reshape(assignment, [-1, heads * centroids, positions]), x)
+        return _by_head(tf.reshape(means, [-1, heads, centroids, x.shape[-1]]), weight)
 
     def queries(self) -> tf.Tensor:
         """Return content and position together, [B, F, d]."""
@@ -363,18 +368,30 @@ def _assign(probabilities: tf.Tensor) -> tf.Tensor:
 
 
 def _fold(weight: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Multiply weight [in, A, h] by targets [B, A, T, h], giving [B, in, A T]."""
-    folded = tf.einsum("iah,bath->biat", weight, targets)
-    return tf.reshape(folded, [-1, weight.shape[0], targets.shape[1] * targets.shape[2]])
+    """Multiply targets [B, A, T, h] by weight [A, in, h], giving [B, A T, in]."""
+    _, heads, columns, _ = targets.shape
+    folded = _by_head(targets, tf.transpose(weight, [0, 2, 1]))
+    return tf.reshape(folded, [-1, heads * columns, weight.shape[1]])
 
 
-def _product(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """Multiply x [B, F, C] by weight [B or 1, C, M], in the type of x."""
-    weight = tf.cast(weight, x.dtype)
-    if weight.shape[0] != 1:
+def _by_head(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Multiply x [B, A, T, h] by weight [A, h, o] of each head, giving [B, A, T, o]."""
+    _, heads, columns, size = x.shape
+    if heads > 1:
         return tf.matmul(x, weight)
-    flat = tf.matmul(tf.reshape(x, [-1, x.shape[2]]), weight[0])  # one large product is faster
-    return tf.reshape(flat, [-1, x.shape[1], weight.shape[2]])
+    flat = tf.matmul(tf.reshape(x, [-1, size]), weight[0])  # one product instead of B small ones
+    return tf.reshape(flat, [-1, 1, columns, weight.shape[2]])
+
+
+def _product(x: tf.Tensor, folded: tf.Tensor) -> tf.Tensor:
+    """Multiply x [B, F, C] by the transpose of folded [B or 1, M, C], in the type of x."""
+    folded = tf.cast(folded, x.dtype)
+    if folded.shape[0] != 1:
+        return tf.matmul(x, folded, transpose_b=True)
+    flat = tf.reshape(x, [-1, x.shape[2]])
+    return tf.reshape(
+        tf.matmul(flat, folded[0], transpose_b=True), [-1, x.shape[1], folded.shape[1]]
+    )
 
 
 def _optional_dense(scope: Scope, inputs: int | None, outputs: int, suffix: str) -> Dense | None:

@@ -1,0 +1,53 @@
+"""A small data set of real pictures, and a configuration that trains on it within seconds."""
+
+import pytest
+
+from scripts.prepare_data import main as prepare_data
+
+TINY_RUN = """
+# A duplex GANformer for tests.
+generator:
+  latent_size: 32
+  components: 4
+  channel_base: 64
+  channel_max: 16
+  architecture: resnet
+  attention: duplex
+  integration: mul
+  norm: layer
+  component_embedding: true
+  attention_dropout: 0.1
+  component_dropout: 0.1
+  mapping: {layers: 2, resnet: true, self_attention: true}
+discriminator: {channel_base: 64, channel_max: 16}
+data: {resolution: 16, mirror: true}
+training:
+  kimg: 0.048
+  batch_size: 8
+  batch_per_device: 4
+  regularizer_interval: 2
+  path_length_weight: 2
+  path_length_interval: 4
+  component_mixing: 0.5
+output: {tick_kimg: 0.016, sheet_kimg: 0.024, snapshot_kimg: 0.024, sheet_columns: 4, sheet_rows: 2}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("data") / "demo16"
+    prepare_data(["demo", "--out", str(directory), "--resolution", "16", "--max-images", "50"])
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(TINY_RUN)
+    return path
+
+
+@pytest.fixture
+def arguments(tiny_config, tiny_data, tmp_path):
+    """The command line of a run in `tmp_path/run`."""
+    return ["--config", str(tiny_config), "--data", str(tiny_data), "--run", str(tmp_path / "run")]

@@ -1,0 +1,212 @@
+"""Runs: what they write, how they stop, and that a stopped run loses nothing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dnnlib.cli import run as run_program
+from scripts.train import main as train
+from tests.golden_files import ROOT
+from training.checkpoint import list_checkpoints, newest_checkpoint
+
+
+def read_stats(run):
+    lines = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+    changing = ("timing/", "resources/")
+    return [{k: v for k, v in line.items() if not k.startswith(changing)} for line in lines]
+
+
+def read_state(run) -> dict:
+    with np.load(list_checkpoints(run)[-1] / "state.npz") as file:
+        return dict(file)
+
+
+def assert_same_run(first, second):
+    """Compare everything that two runs wrote, but for times."""
+    assert read_stats(first) == read_stats(second)
+    one, other = read_state(first), read_state(second)
+    assert sorted(one) == sorted(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    sheets = sorted(path.name for path in (first / "samples").iterdir())
+    assert sheets == sorted(path.name for path in (second / "samples").iterdir())
+    for name in sheets:
+        assert (first / "samples" / name).read_bytes() == (second / "samples" / name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole_run(tiny_config, tiny_data, tmp_path_factory):
+    """A run from beginning to end without interruption."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train(["--config", str(tiny_config), "--data", str(tiny_data), "--run", str(run)])
+    return run
+
+
+def test_what_a_run_writes(whole_run):
+    names = {path.name for path in whole_run.iterdir()}
+    assert names >= {"config.yaml", "log.txt", "stats.jsonl", "tensorboard", "samples", "snapshots"}
+    assert {p.name for p in (whole_run / "samples").iterdir()} >= {
+        "reals.png",
+        "fakes-init.png",
+        "fakes-init-attention.png",
+        "fakes-000000.png",
+    }
+    assert Image.open(whole_run / "samples" / "reals.png").size == (64, 32)
+    stats = read_stats(whole_run)
+    assert [line["nimg"] for line in stats] == [8, 16, 32, 48]
+    assert [line["tick"] for line in stats] == [0, 1, 2, 3]
+    for line in stats:
+        values = [value for name, value in line.items() if "/" in name]
+        assert np.isfinite(values).all()
+    assert {"loss/generator", "loss/discriminator", "loss/regularizer", "loss/path_length"} <= set(
+        stats[0]
+    )
+
+
+def test_training_changes_all_networks(whole_run):
+    from gansformer.variables import variables_by_name
+    from training.config import load_config
+    from training.state import TrainState
+
+    config = load_config(str(whole_run / "config.yaml"))
+    initial = TrainState(config, channels=3, label_dim=0)
+    state = read_state(whole_run)
+    for prefix, network in initial.networks().items():
+        weight = next(n for n in variables_by_name(network) if n.endswith("16x16/Conv1/weight")
+                      or n == "16x16/Conv0/weight")  # fmt: skip
+        moved = np.abs(state[f"{prefix}/{weight}"] - variables_by_name(network)[weight]).max()
+        assert moved > 1e-5, prefix
+    assert state["images_shown"] == 48
+    assert state["generator_optimizer/step"] == 6 + 2  # main steps, and two of the path length
+
+
+def test_stopped_and_resumed_run_is_the_same(whole_run, arguments, tmp_path, capsys):
+    train([*arguments, "--kimg", "0.024"])  # three minibatches, in the middle of a tick
+    train(arguments)
+    assert "resuming from" in capsys.readouterr().out
+    stats = read_stats(tmp_path / "run")
+    # The shorter run ended with a tick and sheets of its own; all else is as in the whole run.
+    assert [line["nimg"] for line in stats] == [8, 16, 24, 32, 48]
+    assert stats[-1] == read_stats(whole_run)[-1] | {"tick": 4}
+    one, other = read_state(whole_run), read_state(tmp_path / "run")
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def start(arguments):
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/"
+    )
+
+
+def wait_for_line(process, beginning):
+    for line in process.stdout:
+        if line.startswith(beginning):
+            return
+    raise AssertionError(f"the program ended ({process.wait()}) before it wrote {beginning!r}")
+
+
+def test_kill_and_continue(whole_run, arguments, tmp_path, capsys):
+    """kill -9 in the middle, then the same command: the same bytes as an uninterrupted run."""
+    process = start([*arguments, "--set", "output.checkpoint_minutes=0"])
+    wait_for_line(process, "tick 1")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert list_checkpoints(tmp_path / "run")
+    train(arguments)
+    assert "resuming from" in capsys.readouterr().out
+    assert_same_run(whole_run, tmp_path / "run")
+
+
+def test_sigterm_saves_and_ends_well(arguments, tmp_path):
+    process = start([*arguments, "--kimg", "1000"])
+    wait_for_line(process, "tick 0")
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    assert "run the same command to continue" in output
+    assert newest_checkpoint(tmp_path / "run").name != "0000000000"
+
+
+def test_damaged_checkpoint_is_named_and_the_one_before_taken(whole_run, tmp_path, capsys):
+    run = tmp_path / "copy"
+    shutil.copytree(whole_run, run)
+    checkpoints = list_checkpoints(run)
+    assert len(checkpoints) == 2
+    state = checkpoints[-1] / "state.npz"
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    assert newest_checkpoint(run) == checkpoints[0]
+    assert f"{checkpoints[-1]} is damaged (its checksum is wrong)" in capsys.readouterr().out
+
+
+def bad(*extra):
+    return list(extra)
+
+
+@pytest.mark.parametrize(
+    "extra, message",
+    [
+        (bad("--config", "demoo"), 'did you mean "demo"'),
+        (bad("--set", "training.gama=1"), 'did you mean "gamma"'),
+        (bad("--set", "generator.latent_size=30"), "does not divide into 4 components; try 28"),
+        (bad("--set", "training.batch_size=9"), "does not divide into training.batch_per_device=4"),
+        (bad("--set", "data.resolution=64"), "no images of resolution 64, only 16"),
+        (bad("--set", "data.labels=true"), "has no labels"),
+        (bad("--data", "/nowhere"), "no such data directory"),
+        (bad("--run", "/proc/run"), "choose another --run"),
+        (bad("--resume", "/nowhere"), "neither a checkpoint nor a run"),
+        (bad("--devices", "tpu"), "use auto, cpu, cpu:N"),
+        (bad("--precision", "float8"), "invalid choice: 'float8'"),
+        (bad("--kmig", "3"), "--kmig"),
+    ],
+)
+def test_bad_input_gets_one_line(arguments, extra, message, capsys):
+    assert run_program(train, [*arguments, *extra]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1 and message in error[0]
+
+
+def test_existing_runs_are_not_overwritten(whole_run, tiny_config, tiny_data, capsys):
+    same = ["--config", str(tiny_config), "--data", str(tiny_data), "--run", str(whole_run)]
+    assert run_program(train, [*same, "--resume", "never"]) == 2
+    assert "choose another --run" in capsys.readouterr().err
+    assert run_program(train, [*same, "--set", "generator.channel_max=8"]) == 2
+    assert "was started with generator.channel_max=16, not 8" in capsys.readouterr().err
+
+
+def test_resume_from_a_checkpoint_of_another_shape(whole_run, arguments, capsys):
+    other = [*arguments, "--resume", str(whole_run), "--set", "generator.channel_max=8"]
+    assert run_program(train, other) == 2
+    assert "use the configuration it was made with" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk(arguments, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "stats.jsonl").symlink_to("/dev/full")
+    assert run_program(train, arguments) == 2
+    assert "the disk is full" in capsys.readouterr().err
+
+
+def test_dry_run_writes_nothing(arguments, tmp_path, capsys):
+    train([*arguments, "--dry-run"])
+    out = capsys.readouterr().out
+    assert "latent_size: 32" in out and "G_synthesis/16x16/Conv1" in out and "activations" in out
+    assert not (tmp_path / "run").exists()
+
+
+def test_step_time_is_reported(whole_run):
+    line = json.loads((whole_run / "stats.jsonl").read_text().splitlines()[-1])
+    assert line["timing/img_per_sec"] == pytest.approx(1000 / line["timing/sec_per_kimg"])
+    assert 0.1 < line["resources/peak_memory_gb"] < 24
