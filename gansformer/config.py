@@ -42,6 +42,7 @@ class MappingConfig:
 
     layers: int = 8
     dim: int | None = None  # width of the layers; none: that of w
+    hidden_dim: int | None = None  # of all layers but the last; none: the same (NVIDIA's networks)
     lr_multiplier: float = 0.01
     activation: Activation = "lrelu"
     resnet: bool = False  # pairs of layers with a residual connection
@@ -60,6 +61,12 @@ class MappingConfig:
             "mapping.shared_dim",
             self.shared_dim,
             "excludes mapping.self_attention; set one of them only",
+        )
+        _require(
+            self.hidden_dim is None or not (self.resnet or self.shared_dim),
+            "mapping.hidden_dim",
+            self.hidden_dim,
+            "excludes mapping.resnet and mapping.shared_dim",
         )
 
 
@@ -120,7 +127,9 @@ class GeneratorConfig:
         _check_components(self.latent_size, self.components)
         _check_heads(self.heads)
         _require(
-            self.mapping.dim is not None or self.w_size == self.z_dim,
+            self.w_size == self.z_dim
+            or self.mapping.dim is not None
+            or not (self.mapping.resnet or self.mapping.shared_dim),
             "w_dim",
             self.w_dim,
             f"differs from the size of z per component ({self.z_dim}); set mapping.dim too",
@@ -144,7 +153,9 @@ class GeneratorConfig:
             "cannot merge (k-GAN); use resnet or orig",
         )
         _require(
-            not self.iterative or self.components == 4 ** max(self.start_res, 2),
+            not self.iterative
+            or self.attention != "duplex"
+            or self.components == 4 ** max(self.start_res, 2),
             "components",
             self.components,
             "does not fit iterative: the first centroids are "

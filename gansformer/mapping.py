@@ -39,7 +39,7 @@ class MappingNetwork(tf.Module):
             if config.component_embedding:
                 self.embedding_start = Dense(scope, config.w_size, dim, suffix="_map_pos")
         self.labels = _LabelConcat(scope, label_dim, config.z_dim) if label_dim else None
-        inputs = dim + (config.z_dim if label_dim else 0)
+        inputs = (mapping.dim or config.z_dim) + (config.z_dim if label_dim else 0)
         self.label_end = None
         if label_dim and (mapping.resnet or mapping.shared_dim):
             # Residual blocks keep their width. The official code has no such case to follow.
@@ -112,9 +112,10 @@ class _Mlp(tf.Module):
         options = {"activation": mapping.activation, "lr_multiplier": mapping.lr_multiplier}
         self.blocks, self.dense = [], []
         if not mapping.resnet:
-            widths = [inputs] + [dim] * mapping.layers
+            widths = [inputs, *[mapping.hidden_dim or dim] * (mapping.layers - 1), dim]
             self.dense = [
-                Dense(scope / f"Dense{i}", widths[i], dim, **options) for i in range(mapping.layers)
+                Dense(scope / f"Dense{i}", *widths[i : i + 2], **options)
+                for i in range(mapping.layers)
             ]
             return
         blocks = mapping.layers // 2

@@ -56,7 +56,8 @@ def test_shipped_configurations(path):
         ({"resample_kernel": 3}, "expected a list"),
         ({"mapping": {"layer": 3}}, 'did you mean "layers"'),
         ({"mapping": 3}, "expected a mapping"),
-        ({"w_dim": 7}, "set mapping.dim too"),
+        ({"w_dim": 7, "mapping": {"resnet": True}}, "set mapping.dim too"),
+        ({"mapping": {"hidden_dim": 7, "resnet": True}}, "excludes mapping.resnet"),
         ({"attention": "duplex", "merge": {}}, "excludes attention"),
         ({"merge": {}, "components": 4}, "use resnet or orig"),
         ({"attention": "duplex", "iterative": True, "components": 4, "latent_size": 64}, "16 comp"),
@@ -68,7 +69,9 @@ def test_wrong_values(options, message):
 
 
 def test_assignments():
-    config = load_config("demo", ["training.gamma=7", "generator.mapping.layers=2", "data.mirror=true"])
+    config = load_config(
+        "demo", ["training.gamma=7", "generator.mapping.layers=2", "data.mirror=true"]
+    )
     assert config.training.gamma == 7.0
     assert config.generator.mapping.layers == 2
     assert config.data.mirror is True
