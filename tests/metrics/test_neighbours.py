@@ -62,6 +62,17 @@ def test_copies_count_as_inside():
     assert precision_recall(copies, copies + 1e-3, k=3) == (0, 0)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_does_not_tear_copies_apart(seed, monkeypatch):
+    """In float64 products are rounded, differently in different blocks."""
+    monkeypatch.setattr(neighbours, "BLOCK", 37)
+    random = np.random.default_rng(seed)
+    copies = np.repeat(random.normal(size=[41, 301]) * 30, 4, axis=0)
+    shuffled = copies[random.permutation(len(copies))]
+    assert precision_recall(copies, shuffled, k=3) == (1, 1)
+    assert density_coverage(copies, shuffled, k=3) == (4 / 3, 1)  # each lies in 4 balls of radius 0
+
+
 def test_small_integers_do_not_wrap_round():
     real = np.array([[0], [10], [250]], np.uint8)
     assert precision_recall(real, real + np.uint8(1), k=1) == (1, 1)
