@@ -184,6 +184,28 @@ def test_reading_goes_on_while_the_network_works():
     assert time.monotonic() - started < 1.7  # one after the other: 2.0 s
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_gpus_compute_in_full_float32_while_features_are_extracted(before):
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    seen = []
+
+    def images():
+        for image in random_pictures(40, 0):
+            seen.append(enabled())
+            yield image
+        raise UserError("afterwards as before also after an error")
+
+    original = enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(before)
+    try:
+        with pytest.raises(UserError):
+            network = FeatureNetwork("tiny", TinyNetwork(), "")
+            extract(images(), {"tiny": network}, [Need("tiny", "pool_3", "statistics")])
+        assert seen == [False] * 40 and enabled() == before
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(original)
+
+
 def test_an_error_in_reading_comes_through():
     def images():
         yield from random_pictures(40, 0)
