@@ -40,9 +40,10 @@ class Attention(tf.Module):
     from_dim, to_dim: widths C of X and D of Y; width: d of queries, keys and values.
     from_position_dim, to_position_dim: widths of the positional terms; None: there are none.
     to_length: T, needed for the learned centroids of duplex attention.
-    centroids: None (simplex: positions compare themselves with the keys of Y), or duplex:
-      "learned" (compare with learned centroids), "queries" (centroids start as the queries of the
-      positions) or "carried" (centroids of the previous layer's assignment).
+    centroids: None (simplex: positions compare themselves with the keys of Y), or duplex: in the
+      released form "learned" (compare with learned centroids), "queries" (centroids start as the
+      queries of the positions) or "carried" (centroids of the previous layer's assignment), in the
+      paper's form "attended" (what Y collects from X by attention).
     integration: "add" X + o, "mul" X (1 + o), "both" X (1 + o1) + o2; o is the attention's output.
     norm: X is normalised first, without learned scale: over positions ("instance"), over features
       ("layer", "batch") or not. add centres only, mul divides by the RMS only, both does both.
@@ -73,11 +74,19 @@ class Attention(tf.Module):
         self.width, self.heads, self.head_size = width, heads, width // heads
         self.integration, self.norm, self.dropout = integration, norm, dropout
         self.centroids, self.iterations = centroids, iterations
+        self.clusters = centroids not in (None, "attended")
         self.query = Dense(scope, from_dim, width, suffix="_query")
-        self.key = Dense(scope, to_dim, width, suffix="_key")
+        self.key = self.collect = None
+        if centroids == "attended":
+            places = (from_position_dim, to_position_dim)
+            self.collect = _Collect(scope / "Centroids", from_dim, to_dim, width, heads, *places)
+        else:
+            self.key = Dense(scope, to_dim, width, suffix="_key")
         self.value = Dense(scope, to_dim, width, suffix="_value")
         self.from_position = _optional_dense(scope, from_position_dim, width, "_from_pos")
-        self.to_position = _optional_dense(scope, to_position_dim, width, "_to_pos")
+        self.to_position = None
+        if self.key is not None:
+            self.to_position = _optional_dense(scope, to_position_dim, width, "_to_pos")
         self._make_centroids(scope, to_length)
         self.to_gate = to_gate and _Gate(scope, to_dim, to_position_dim, heads, "e")
         self.from_gate = from_gate and _Gate(scope, from_dim, from_position_dim, heads, "n")
@@ -88,7 +97,7 @@ class Attention(tf.Module):
     def _make_centroids(self, scope: Scope, to_length: int) -> None:
         self.learned_centroids = self.queries_to_centroids = None
         self.score_weights = []
-        if self.centroids is None:
+        if not self.clusters:
             return
         if self.centroids == "learned":
             shape = [1, self.heads, to_length, 2 * self.head_size]
@@ -116,10 +125,20 @@ class Attention(tf.Module):
         from_positions: [F, p], to_positions: [T, p']. mask: [B, T], 1 keeps and 0 hides a column.
         assignment: [B, A, T, F] for centroids="carried". random: given in training, for dropout.
         """
-        elements = _Elements(self, x, from_positions)
+        elements = _Elements(
+            x,
+            from_positions,
+            content=self.query,
+            place=self.from_position,
+            heads=self.heads,
+            apart=self.clusters,
+        )
         bias = 0.0 if mask is None else (1.0 - mask[:, None, None, :]) * -10000.0
-        if self.centroids is None:
-            keys = self._keys(y, to_positions)  # [B, A, T, h]
+        if not self.clusters:
+            if self.collect is None:
+                keys = self._keys(y, to_positions)  # [B, A, T, h]
+            else:
+                keys = self.collect(x, y, from_positions, to_positions)  # [B, A, T, h]
             probabilities = self._attend_keys(elements, keys, bias, random)
         else:
             centroids = self._first_centroids(elements, assignment)  # [B or 1, A, T, 2h]
@@ -129,16 +148,12 @@ class Attention(tf.Module):
             probabilities *= tf.transpose(gate, [0, 2, 1])[:, None]
         if self.from_gate:
             probabilities *= self.from_gate(x, from_positions, 1.0)[..., None]  # [B, F, A, 1]
-        assignment = None if self.centroids is None else _assign(probabilities)
+        assignment = _assign(probabilities) if self.clusters else None
         features = self._integrate(x, probabilities, y)
         return AttentionResult(features, probabilities, assignment)
 
     def _keys(self, y: tf.Tensor, to_positions: tf.Tensor | None) -> tf.Tensor:
-        keys = self.key(y)
-        if self.to_position is not None:
-            keys += self.to_position(to_positions)
-        keys = tf.reshape(keys, [-1, keys.shape[1], self.heads, self.head_size])
-        return tf.transpose(keys, [0, 2, 1, 3])  # [B, A, T, h]
+        return _split_heads(_project(y, to_positions, self.key, self.to_position), self.heads)
 
     def _attend_keys(self, elements, keys, bias, random) -> tf.Tensor:
         scores = elements.scores(keys)
@@ -151,9 +166,8 @@ class Attention(tf.Module):
             return tf.convert_to_tensor(self.learned_centroids)
         if self.centroids == "carried":
             return elements.centroids(assignment)
-        centroids = self.queries_to_centroids(elements.queries())  # [B, F = T, 2d]
-        shape = [-1, centroids.shape[1], self.heads, 2 * self.head_size]
-        return tf.transpose(tf.reshape(centroids, shape), [0, 2, 1, 3])  # [B, A, T, 2h]
+        centroids = self.queries_to_centroids(elements.project())  # [B, F = T, 2d]
+        return _split_heads(centroids, self.heads)  # [B, A, T, 2h]
 
     def _attend_centroids(self, elements, centroids, bias, random) -> tf.Tensor:
         probabilities = None
@@ -199,7 +213,8 @@ class Attention(tf.Module):
     def _control(self, probabilities: tf.Tensor, y: tf.Tensor) -> "_AffineProduct":
         """Return o, [B, F, C] (2C for "both"), as a product that is still to be computed."""
         positions, columns = probabilities.shape[1], y.shape[1]
-        values = tf.reshape(self.value(y), [-1, columns, self.heads, self.head_size])
+        values = tf.cast(self.value(y), tf.float32)
+        values = tf.reshape(values, [-1, columns, self.heads, self.head_size])
         weight = tf.reshape(self.out.scaled_weight(), [self.heads, self.head_size, -1])
         values = _by_head(tf.transpose(values, [0, 2, 1, 3]), weight)  # [B, A, T, C]
         values = tf.reshape(values, [-1, self.heads * columns, weight.shape[-1]])
@@ -255,30 +270,80 @@ def _last_row(right: tf.Tensor) -> tf.Tensor:
     return tf.one_hot([right.shape[1] - 1], right.shape[1])[:, :, None]
 
 
-class _Elements:
-    """What positions are compared by: X Wx + P Wp + b, in heads, kept as its factors.
+class _Collect(tf.Module):
+    """K = a(Y, X), Hudson & Zitnick (2021), Eqs. 5-8: what each latent collects from the positions.
 
-    simplex: the queries, d wide. duplex: [query of X alone | query of the positions], 2d wide and
-    split into heads after that concatenation, as in the official code.
+    softmax(q(Y) k(X)^T / sqrt(h)) v(X), the softmax over positions; X and Y with their positional
+    terms. K [B, A, T, h] stands where the positions that attend to Y find its keys.
     """
 
-    def __init__(self, layer: Attention, x: tf.Tensor, positions: tf.Tensor | None):
-        self.layer, self.x, self.positions = layer, x, positions
-        content, place = layer.query, layer.from_position
+    def __init__(
+        self,
+        scope: Scope,
+        from_dim: int,
+        to_dim: int,
+        width: int,
+        heads: int,
+        from_position_dim: int | None,
+        to_position_dim: int | None,
+    ):
+        super().__init__()
+        self.heads, self.head_size = heads, width // heads
+        self.query = Dense(scope, to_dim, width, suffix="_query")
+        self.key = Dense(scope, from_dim, width, suffix="_key")
+        self.value = Dense(scope, from_dim, width, suffix="_value")
+        self.query_position = _optional_dense(scope, to_position_dim, width, "_query_pos")
+        self.key_position = _optional_dense(scope, from_position_dim, width, "_key_pos")
+        self.value_position = _optional_dense(scope, from_position_dim, width, "_value_pos")
+
+    def __call__(self, x, y, from_positions, to_positions) -> tf.Tensor:
+        """x: [B, F, C], y: [B, T, D] -> [B, A, T, h]."""
+        queries = _project(y, to_positions, self.query, self.query_position)
+        queries = _split_heads(queries, self.heads)  # [B, A, T, h]
+        keys, values = (
+            _Elements(x, from_positions, content=content, place=place, heads=self.heads)
+            for content, place in (
+                (self.key, self.key_position),
+                (self.value, self.value_position),
+            )
+        )
+        scores = keys.scores(queries) / math.sqrt(self.head_size)  # [B, F, A, T]
+        return values.centroids(tf.nn.softmax(tf.transpose(scores, [0, 2, 3, 1])))
+
+
+class _Elements:
+    """X Wx + P Wp + b, in heads, kept as its factors.
+
+    As queries they are what positions are compared by. apart: [X Wx + b | P Wp + bp], 2d wide and
+    split into heads after that concatenation, as in the official duplex.
+    """
+
+    def __init__(
+        self,
+        x: tf.Tensor,
+        positions: tf.Tensor | None,
+        *,
+        content: Dense,
+        place: Dense | None,
+        heads: int,
+        apart: bool = False,
+    ):
+        self.x, self.positions, self.heads = x, positions, heads
+        self.content, self.place = content, place
         weight, bias = content.scaled_weight(), content.scaled_bias()
         place_weight = place and place.scaled_weight()
         place_bias = place.scaled_bias() if place else tf.zeros_like(bias)
-        if layer.centroids is None:
-            bias = bias + place_bias
-        else:
+        if apart:
             weight = tf.concat([weight, tf.zeros_like(weight)], axis=1)  # [C, 2d]
             place_weight = place and tf.concat([tf.zeros_like(place_weight), place_weight], axis=1)
             bias = tf.concat([bias, place_bias], axis=0)
+        else:
+            bias = bias + place_bias
         self.weight, self.bias = self._heads(weight), self._heads(bias[None])
         self.place_weight = None if place is None else self._heads(place_weight)
 
     def _heads(self, weight: tf.Tensor) -> tf.Tensor:
-        weight = tf.reshape(weight, [weight.shape[0], self.layer.heads, -1])
+        weight = tf.reshape(weight, [weight.shape[0], self.heads, -1])
         return tf.transpose(weight, [1, 0, 2])  # [A, in, h]
 
     def scores(self, targets: tf.Tensor) -> tf.Tensor:
@@ -306,10 +371,9 @@ class _Elements:
         means = tf.matmul(tf.reshape(assignment, [-1, heads * centroids, positions]), x)
         return _by_head(tf.reshape(means, [-1, heads, centroids, x.shape[-1]]), weight)
 
-    def queries(self) -> tf.Tensor:
-        """Return content and position together, [B, F, d]."""
-        queries = tf.cast(self.layer.query(self.x), tf.float32)
-        return queries + self.layer.from_position(self.positions)
+    def project(self) -> tf.Tensor:
+        """Return X Wx + P Wp + b itself, [B, F, d]."""
+        return _project(self.x, self.positions, self.content, self.place)
 
 
 class _Gate(tf.Module):
@@ -350,6 +414,12 @@ def statistics(
     return mean, scale
 
 
+def normalize_layer(x: tf.Tensor) -> tf.Tensor:
+    """LayerNorm without learned scale: x [B, F, C] with mean 0 and variance 1 over its features."""
+    mean, scale = statistics(x, norm="layer", integration="both")
+    return (x - mean) * scale
+
+
 def upsample_assignment(assignment: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:
     """Repeat an assignment [B, A, T, F'] of a grid of half the size, giving [B, A, T, F]."""
     rows, columns = grid
@@ -365,6 +435,18 @@ def _assign(probabilities: tf.Tensor) -> tf.Tensor:
     """From P [B, F, A, T] to each column's shares of the positions, [B, A, T, F]."""
     columns = tf.transpose(probabilities, [0, 2, 3, 1])
     return columns / (tf.reduce_sum(columns, axis=-1, keepdims=True) + 1e-8)
+
+
+def _project(x: tf.Tensor, positions: tf.Tensor | None, content: Dense, place: Dense | None):
+    """Return X W + b [+ P Wp + bp], float32 [B, N, d]."""
+    projected = tf.cast(content(x), tf.float32)
+    return projected if place is None else projected + place(positions)
+
+
+def _split_heads(x: tf.Tensor, heads: int) -> tf.Tensor:
+    """From [B, N, A h] to [B, A, N, h]."""
+    x = tf.reshape(x, [-1, x.shape[1], heads, x.shape[2] // heads])
+    return tf.transpose(x, [0, 2, 1, 3])
 
 
 def _fold(weight: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

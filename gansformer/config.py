@@ -100,6 +100,7 @@ class GeneratorConfig:
     crop_ratio: float | None = None  # height / width of a rectangular canvas
 
     attention: Literal["none", "simplex", "duplex"] = "none"
+    duplex: Literal["code", "paper"] = "code"  # see docs/fidelity.md#duplex-attention
     heads: int = 1
     integration: Literal["add", "mul", "both"] = "add"
     norm: Literal["none", "layer", "instance", "batch"] = "none"  # "batch" equals "layer"
@@ -109,8 +110,8 @@ class GeneratorConfig:
     image_gate: bool = False
     start_res: int = 0  # attention at grids of 2^r pixels with start_res <= r < end_res
     end_res: int = 8
-    iterations: int = 1  # k-means iterations of an attention layer
-    iterative: bool = False  # centroids are carried on to the next layer
+    iterations: int = 1  # k-means iterations of an attention layer (duplex=code)
+    iterative: bool = False  # centroids are carried on to the next layer (duplex=code)
     latent_to_latent: bool = False  # further attention after each attention layer ...
     image_to_latent: bool = False
     image_to_image: int = 0  # ... and between positions, at grids of 2^image_to_image pixels
@@ -160,6 +161,21 @@ class GeneratorConfig:
             self.components,
             "does not fit iterative: the first centroids are "
             f"image positions, so {4 ** max(self.start_res, 2)} components are needed",
+        )
+
+        _require(
+            self.duplex == "code" or self.attention == "duplex",
+            "duplex",
+            self.duplex,
+            "needs attention=duplex",
+        )
+        _require(
+            self.duplex == "code"
+            or not (self.image_to_latent or self.iterative or self.iterations > 1),
+            "duplex",
+            self.duplex,
+            "has its own way from image to latents and no k-means; leave out image_to_latent, "
+            "iterations and iterative",
         )
 
     @property

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from dnnlib.ops import activation_gain, bias_act, setup_kernel, upsample2d
 from dnnlib.random_streams import RandomStream
-from gansformer.attention import Attention, upsample_assignment
+from gansformer.attention import Attention, normalize_layer, upsample_assignment
 from gansformer.canvas import Canvas, channels_at
 from gansformer.config import GeneratorConfig
 from gansformer.latent_blocks import LatentBlock
@@ -122,6 +122,7 @@ class LayerAttention(tf.Module):
     ):
         super().__init__()
         self.latents_to_image = self.latent_block = self.image_block = self.image_to_image = None
+        self.collect = None
         w_dim = config.w_size
         embedding_dim = w_dim if config.component_embedding else None
         gates = {"latent": config.latent_gate, "image": config.image_gate}
@@ -129,6 +130,8 @@ class LayerAttention(tf.Module):
         image = {"dim": channels, "position_dim": position_dim, "gate": gates["image"]}
         latent = {"dim": w_dim, "position_dim": embedding_dim, "gate": gates["latent"]}
         if config.has_attention and config.start_res <= log2 < config.end_res:
+            if config.attention == "duplex" and config.duplex == "paper":
+                self.collect = Attention(scope / "AttLayer_n2l", **_ends(latent, image), **shared)
             self.latents_to_image = Attention(
                 scope / "AttLayer_l2n",
                 **_ends(image, latent),
@@ -177,6 +180,8 @@ class LayerAttention(tf.Module):
         if assignment is not None:
             assignment = upsample_assignment(assignment, grid)
         random = inputs.random and inputs.random.fold(f"layer{index}")
+        if self.collect is not None:
+            latents = self._collect(latents, x, positions, inputs.embedding, random)
         result = self.latents_to_image(
             x,
             latents,
@@ -194,8 +199,19 @@ class LayerAttention(tf.Module):
         maps = tf.transpose(maps, [0, 3, 1, 2, 4])  # [B, A, h, w, k]
         return result.features, Carried(updated, result.assignment, (*carried.maps, maps))
 
+    def _collect(self, latents, x, positions, embedding, random) -> tf.Tensor:
+        """Y := u^a(Y, X) = LayerNorm(Y + a(Y, X)), Hudson & Zitnick (2021), Eqs. 5-8."""
+        collected = self.collect(
+            latents,
+            x,
+            from_positions=embedding,
+            to_positions=positions,
+            random=random and random.fold("collect"),
+        )
+        return normalize_layer(collected.features)
+
     def _update_latents(self, latents, features, positions, embedding, random) -> tf.Tensor | None:
-        updated = None
+        updated = latents if self.collect is not None else None
         if self.latent_block is not None:
             updated = self.latent_block(
                 latents,
@@ -468,6 +484,8 @@ def _ends(source: dict, target: dict) -> dict:
 def _centroids(config: GeneratorConfig, first: bool) -> str | None:
     if config.attention == "simplex":
         return None
+    if config.duplex == "paper":
+        return "attended"
     if not config.iterative:
         return "learned"
     return "queries" if first else "carried"
