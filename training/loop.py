@@ -51,8 +51,7 @@ def train(
     A first SIGINT or SIGTERM saves and returns; so may the caller then start the same again.
     """
     strategy = make_strategy(machine.devices)
-    if strategy.num_replicas_in_sync > 1:
-        raise UserError("several devices are not supported yet; use --devices cpu or gpu:0")
+    check_batch(config, strategy.num_replicas_in_sync)
     if machine.precision not in PRECISIONS:
         raise UserError(f"--precision {machine.precision} is not supported yet; use bfloat16")
     set_implementation(machine.ops)
@@ -65,6 +64,23 @@ def train(
         loop = TrainingLoop(config, dataset, run, machine, log)
         loop.start(checkpoint)
         loop.run_to_end()
+
+
+def check_batch(config: RunConfig, devices: int) -> None:
+    """Raise UserError if the batch cannot be divided among the devices."""
+    training, group = config.training, config.discriminator.stddev_group
+    together = training.batch_per_device * devices
+    if training.batch_size % together:
+        raise UserError(
+            f"training.batch_size={training.batch_size} does not divide into {devices} devices x "
+            f"training.batch_per_device={training.batch_per_device}; "
+            f"try training.batch_per_device={max(training.batch_size // devices, 1)}"
+        )
+    if group > 1 and training.batch_per_device % min(group, together):
+        raise UserError(
+            f"training.batch_per_device={training.batch_per_device} is not a multiple of "
+            f"discriminator.stddev_group={group}, as {devices} device(s) need; change one of them"
+        )
 
 
 class TrainingLoop:
@@ -111,7 +127,6 @@ class TrainingLoop:
             name: sum(v.shape.num_elements() for v in network.trainable_variables) / 1e6
             for name, network in self.state.networks().items()
         }
-        rounds = training.batch_size // training.batch_per_device
         self.log(
             f"data {self.dataset.directory}: {self.dataset.count} pictures"
             f" {self.dataset.resolution}x{self.dataset.resolution}x{self.dataset.channels}"
@@ -122,7 +137,8 @@ class TrainingLoop:
             f" ops {implementation()}"
         )
         self.log(
-            f"batch {training.batch_size} as {rounds} x {training.batch_per_device};"
+            f"batch {training.batch_size} as {self.step.micro_batches} x"
+            f" {training.batch_per_device} on {self.step.replicas} device(s);"
             f" {training.kimg:g} kimg in {self.run}"
         )
 
@@ -143,7 +159,7 @@ class TrainingLoop:
         """Train, writing what is due, until the end or a signal."""
         end = self.config.training.kimg * 1000
         batches = self.dataset.batches(
-            self.config.training.batch_per_device,
+            self.step.micro_batch,
             seed=self.config.training.seed,
             start=self.shown,
             drop_labels=not self.config.data.labels,

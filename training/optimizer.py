@@ -56,12 +56,12 @@ class Adam(tf.Module):
         if self.accumulate > 1:
             accumulators = self.accumulators[kind]
             for accumulator, gradient in zip(accumulators, gradients, strict=True):
-                _update(accumulator, lambda a, g: a.assign_add(g / self.accumulate), gradient)
+                update(accumulator, lambda a, g: a.assign_add(g / self.accumulate), gradient)
             gradients = [tf.identity(accumulator) for accumulator in accumulators]
         if apply:
             self._step(gradients)
             for accumulator in self.accumulators.get(kind, []):
-                _update(accumulator, lambda a: a.assign(tf.zeros_like(a)))
+                update(accumulator, lambda a: a.assign(tf.zeros_like(a)))
         return norm
 
     def _condition(self, gradients: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -72,11 +72,11 @@ class Adam(tf.Module):
         return finite, norm
 
     def _step(self, gradients: list[tf.Tensor]) -> None:
-        _update(self.step, lambda step: step.assign_add(1))
+        update(self.step, lambda step: step.assign_add(1))
         count = tf.cast(self.step, tf.float32)
         powers = (tf.pow(self.beta1, count), tf.pow(self.beta2, count))
         for variable, m, v, gradient in zip(self.targets, self.m, self.v, gradients, strict=True):
-            _update(variable, self._apply, m, v, gradient, *powers)
+            update(variable, self._apply, m, v, gradient, *powers)
 
     def _apply(self, variable, m, v, gradient, beta1_power, beta2_power):
         return tf.raw_ops.ResourceApplyAdam(
@@ -97,12 +97,12 @@ def average_weights(average: tf.Module, source: tf.Module, beta: tf.Tensor | flo
     """Move each trainable variable of `average` to g + (average - g) beta; copy all others."""
     for variable, value in zip(average.variables, source.variables, strict=True):
         if variable.trainable:
-            _update(variable, lambda a, g: a.assign(g + (a - g) * beta), value)
+            update(variable, lambda a, g: a.assign(g + (a - g) * beta), value)
         else:
-            _update(variable, lambda a, g: a.assign(g), value)
+            update(variable, lambda a, g: a.assign(g), value)
 
 
-def _update(variable: tf.Variable, function, *arguments) -> None:
+def update(variable: tf.Variable, function, *arguments) -> None:
     """Call function(variable, *arguments) on each device's copy of the variable."""
     tf.distribute.get_strategy().extended.update(variable, function, args=arguments, group=True)
 

@@ -73,6 +73,7 @@ def _own_variables(module: tf.Module) -> dict[str, tf.Variable]:
 
 def _make_optimizer(config: RunConfig, network: tf.Module, *, generator: bool) -> Adam:
     training = config.training
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if generator:
         is_lazy = training.path_length_weight > 0 or training.always_correct_generator
         interval, rate = training.path_length_interval, training.generator_lr
@@ -86,6 +87,6 @@ def _make_optimizer(config: RunConfig, network: tf.Module, *, generator: bool) -
         beta2=training.beta2,
         epsilon=training.epsilon,
         lazy_interval=interval if is_lazy else None,
-        accumulate=training.batch_size // training.batch_per_device,
+        accumulate=training.batch_size // (training.batch_per_device * replicas),
         clip=training.clip,
     )

@@ -1,4 +1,4 @@
-"""Statistics of a run: collected over a tick, printed, and appended to stats.jsonl and TensorBoard."""
+"""Statistics of a run: collected over a tick, printed, appended to stats.jsonl and TensorBoard."""
 
 import json
 import resource
@@ -40,7 +40,7 @@ class TickMeans:
 
 class StatisticsLog:
     """Writes one object for each tick. Ticks that the file already has (from before a resume) are
-    not written again: there are no gaps and no doubles, and nothing is ever truncated."""
+    not written again: there are no gaps and no doubles."""
 
     def __init__(self, run: Path):
         self.path = run / "stats.jsonl"

@@ -6,17 +6,19 @@ made with the last one, so that the discriminator's last micro-batch meets the n
 all of them the moving average of the generator follows.
 
 Each phase is traced once for each of its structures; no graph branches. What runs on a replica is a
-pure function to gradients and statistics; all state changes where replicas are one.
+pure function to gradients and statistics; all state changes where replicas are one. N replicas get
+the same result as one replica with N times the batch: each image draws its own random numbers, and
+images that minibatch stddev compares stay together.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 from training import regularizers
 from training.config import RunConfig
 from training.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
-from training.optimizer import Adam, average_weights
+from training.optimizer import Adam, average_weights, update
 from training.sampler import Sampler, generate, synthesize
 from training.state import TrainState
 
@@ -36,12 +38,17 @@ class TrainingStep:
             style_mixing=training.style_mixing,
             component_mixing=training.component_mixing,
         )
-        self.micro_batches = training.batch_size // training.batch_per_device
+        self.strategy = tf.distribute.get_strategy()
+        self.replicas = self.strategy.num_replicas_in_sync
+        self.micro_batch = training.batch_per_device * self.replicas
+        self.micro_batches = training.batch_size // self.micro_batch
         self.generator_loss = GENERATOR_LOSSES[training.generator_loss]
         self.discriminator_loss = DISCRIMINATOR_LOSSES[training.discriminator_loss]
 
     def run_minibatch(self, reals: Iterator[tuple[tf.Tensor, tf.Tensor]]) -> list[Statistics]:
         """Train on the next `batch_size` pictures of `reals` (uint8 [B, H, W, C], labels [B, L]).
+
+        One item of `reals` is a micro-batch: `batch_per_device` pictures for each replica.
 
         Returns the statistics of its phases, as scalar tensors that are not yet waited for.
         """
@@ -51,7 +58,7 @@ class TrainingStep:
         statistics = []
         for micro_batch in range(self.micro_batches):
             images, labels = next(reals)
-            first = tf.constant(shown + micro_batch * training.batch_per_device, tf.int64)
+            first = tf.constant(shown + micro_batch * self.micro_batch, tf.int64)
             last = micro_batch == self.micro_batches - 1
             statistics.append(self.train_generator(labels, first, apply=last))
             if training.path_length_weight and minibatch % training.path_length_interval == 0:
@@ -65,96 +72,120 @@ class TrainingStep:
     @tf.function(autograph=False)
     def train_generator(self, labels: tf.Tensor, first: tf.Tensor, *, apply: bool) -> Statistics:
         """Follow the gradient of the generator's loss."""
-        state = self.state
-        draws = self._draw("generator", first)
+        gradients, statistics, w_mean = self._run(self._generator_gradients, labels, first)
+        self._move_w_avg(w_mean)
+        norm = self.state.generator_optimizer.update(gradients, apply=apply)
+        return {**statistics, "norm/generator": norm}
+
+    def _generator_gradients(self, labels: tf.Tensor, first: tf.Tensor):
+        state, images = self.state, self._my_images()
+        draws = self.sampler.draw("generator", first + images, first)
+        labels = self._labels(labels, images)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.generator_optimizer.targets)
-            fakes, _, w_mean = generate(state.generator, draws, self._labels(labels))
-            scores = state.discriminator(fakes, self._labels(labels), random=draws.random)
+            fakes, _, w_mean = generate(state.generator, draws, labels)
+            scores = state.discriminator(fakes, labels, random=draws.random)
             loss = tf.reduce_mean(self.generator_loss(scores))
-        norm = _follow(state.generator_optimizer, tape, loss, "main", apply)
-        self._move_w_avg(w_mean)
-        return {"loss/generator": loss, "norm/generator": norm}
+        gradients = _gradients(tape, loss, state.generator_optimizer)
+        return gradients, {"loss/generator": loss}, w_mean
 
     @tf.function(autograph=False)
     def regularize_generator(
         self, labels: tf.Tensor, first: tf.Tensor, *, apply: bool
     ) -> Statistics:
         """Follow the gradient of the path-length penalty, Karras et al. (2020), section 3.2."""
+        gradients, statistics, w_mean = self._run(self._path_length_gradients, labels, first)
+        self._move_w_avg(w_mean)
+        update(self.state.path_length_mean, lambda v, x: v.assign(x), statistics["path_length"])
+        optimizer = self.state.generator_optimizer
+        norm = optimizer.update(gradients, kind="regularizer", apply=apply)
+        return {**statistics, "norm/path_length": norm}
+
+    def _path_length_gradients(self, labels: tf.Tensor, first: tf.Tensor):
         state, training = self.state, self.config.training
         count = max(training.batch_per_device // 2, 1)
-        draws = self._draw("path length", first, count)
-        shape = state.generator.image_shape
-        image_noise = self.sampler.stream("path length/image", _range(first, count)).normal(shape)
+        images = _replica() * count + tf.range(count, dtype=tf.int64)
+        draws = self.sampler.draw("path length", first + images, first)
+        stream = self.sampler.stream("path length/image", first + images)
+        image_noise = stream.normal(state.generator.image_shape)
+        labels = self._labels(labels, images)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.generator_optimizer.targets)
-            penalty, mean, w_mean = self._path_penalty(draws, labels[:count], image_noise)
+            penalty, mean, w_mean = self._path_penalty(draws, labels, image_noise)
             loss = tf.reduce_mean(penalty) * training.path_length_interval
-        norm = _follow(state.generator_optimizer, tape, loss, "regularizer", apply)
-        state.path_length_mean.assign(mean)
-        self._move_w_avg(w_mean)
-        penalty = tf.reduce_mean(penalty)
-        return {"loss/path_length": penalty, "path_length": mean, "norm/path_length": norm}
+        gradients = _gradients(tape, loss, state.generator_optimizer)
+        return gradients, {"loss/path_length": tf.reduce_mean(penalty), "path_length": mean}, w_mean
 
     def _path_penalty(self, draws, labels, image_noise):
         """Return the penalty [B], the new running mean of the lengths, and the mean of w."""
         generator, training = self.state.generator, self.config.training
-        _, w, w_mean = generate(generator, draws, self._labels(labels))
+        _, w, w_mean = generate(generator, draws, labels)
         lengths = regularizers.path_lengths(
             lambda w: synthesize(generator, w, draws), w, image_noise
         )
         old = self.state.path_length_mean.read_value()
-        mean = old + training.path_length_decay * (tf.reduce_mean(lengths) - old)
+        batch_mean = _mean_over_replicas(tf.reduce_mean(lengths))
+        mean = old + training.path_length_decay * (batch_mean - old)
         return training.path_length_weight * tf.square(lengths - mean), mean, w_mean
 
     @tf.function(autograph=False)
     def train_discriminator(
-        self, images: tf.Tensor, labels: tf.Tensor, first: tf.Tensor, *, apply: bool
+        self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor, *, apply: bool
     ) -> Statistics:
         """Follow the gradient of the discriminator's loss."""
-        state = self.state
-        draws = self._draw("discriminator", first)
-        reals = self._prepare(images, first)
-        fakes, _, w_mean = generate(state.generator, draws, self._labels(labels))
+        result = self._run(self._discriminator_gradients, reals, labels, first)
+        gradients, statistics, w_mean = result
+        self._move_w_avg(w_mean)
+        norm = self.state.discriminator_optimizer.update(gradients, apply=apply)
+        return {**statistics, "norm/discriminator": norm}
+
+    def _discriminator_gradients(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor):
+        state, images = self.state, self._my_images()
+        draws = self.sampler.draw("discriminator", first + images, first)
+        reals, labels = self._prepare(reals, images, first), self._labels(labels, images)
+        fakes, _, w_mean = generate(state.generator, draws, labels)
+        fold = lambda name: draws.random and draws.random.fold(name)  # noqa: E731
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.discriminator_optimizer.targets)
-            fake_scores = self._score(fakes, labels, draws, "fake")
-            real_scores = self._score(reals, labels, draws, "real")
+            fake_scores = state.discriminator(fakes, labels, random=fold("fake"))
+            real_scores = state.discriminator(reals, labels, random=fold("real"))
             loss = tf.reduce_mean(self.discriminator_loss(fake_scores, real_scores))
-        norm = _follow(state.discriminator_optimizer, tape, loss, "main", apply)
-        self._move_w_avg(w_mean)
-        return {
+        statistics = {
             "loss/discriminator": loss,
-            "norm/discriminator": norm,
             "score/fake": tf.reduce_mean(fake_scores),
             "score/real": tf.reduce_mean(real_scores),
         }
+        return _gradients(tape, loss, state.discriminator_optimizer), statistics, w_mean
 
     @tf.function(autograph=False)
     def regularize_discriminator(
-        self, images: tf.Tensor, labels: tf.Tensor, first: tf.Tensor, *, apply: bool
+        self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor, *, apply: bool
     ) -> Statistics:
         """Follow the gradient of the discriminator's regulariser."""
-        state, training = self.state, self.config.training
-        reals = self._prepare(images, first)
+        gradients, statistics = self._run(self._penalty_gradients, reals, labels, first)
+        optimizer = self.state.discriminator_optimizer
+        norm = optimizer.update(gradients, kind="regularizer", apply=apply)
+        return {**statistics, "norm/regularizer": norm}
+
+    def _penalty_gradients(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor):
+        state, images = self.state, self._my_images()
+        reals, labels = self._prepare(reals, images, first), self._labels(labels, images)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.discriminator_optimizer.targets)
-            penalty = tf.reduce_mean(self._penalty(reals, labels, first))
-            loss = penalty * training.regularizer_interval
-        norm = _follow(state.discriminator_optimizer, tape, loss, "regularizer", apply)
-        return {"loss/regularizer": penalty, "norm/regularizer": norm}
+            penalty = tf.reduce_mean(self._penalty(reals, labels, images, first))
+            loss = penalty * self.config.training.regularizer_interval
+        gradients = _gradients(tape, loss, state.discriminator_optimizer)
+        return gradients, {"loss/regularizer": penalty}
 
-    def _penalty(self, reals, labels, first) -> tf.Tensor:
+    def _penalty(self, reals, labels, images, first) -> tf.Tensor:
         """Return the regulariser of each sample, [B]."""
         training = self.config.training
-        stream = self.sampler.stream("regularizer", _range(first, training.batch_per_device))
-        scores = lambda images: self.state.discriminator(  # noqa: E731
-            images, self._labels(labels), random=stream
-        )
+        stream = self.sampler.stream("regularizer", first + images)
+        scores = lambda x: self.state.discriminator(x, labels, random=stream)  # noqa: E731
         if training.regularizer == "r1":
             return regularizers.gradient_square(scores, reals, training.gamma)
-        draws = self._draw("regularizer", first)
-        fakes, _, _ = generate(self.state.generator, draws, self._labels(labels))
+        draws = self.sampler.draw("regularizer", first + images, first)
+        fakes, _, _ = generate(self.state.generator, draws, labels)
         if training.regularizer == "r2":
             return regularizers.gradient_square(scores, fakes, training.gamma)
         mixing = stream.fold("mix").uniform([1, 1, 1])
@@ -166,37 +197,50 @@ class TrainingStep:
         training = self.config.training
         beta = 0.5 ** (training.batch_size / (training.ema_kimg * 1000))
         average_weights(self.state.average, self.state.generator, beta)
-        self.state.images_shown.assign_add(training.batch_size)
+        update(self.state.images_shown, lambda shown: shown.assign_add(training.batch_size))
 
-    def _score(self, images, labels, draws, name: str) -> tf.Tensor:
-        random = draws.random and draws.random.fold(name)
-        return self.state.discriminator(images, self._labels(labels), random=random)
+    def _run(self, function: Callable, *arguments: tf.Tensor):
+        """Run on every replica with the same arguments, and return the mean of the results."""
+        results = self.strategy.run(function, args=arguments)
+        mean = lambda value: self.strategy.reduce("MEAN", value, axis=None)  # noqa: E731
+        return tf.nest.map_structure(mean, results)
 
-    def _draw(self, phase: str, first: tf.Tensor, count: int | None = None):
-        count = count or self.config.training.batch_per_device
-        return self.sampler.draw(phase, _range(first, count), first)
+    def _my_images(self) -> tf.Tensor:
+        """Return which images of the micro-batch this replica takes, int64 [batch_per_device].
 
-    def _labels(self, labels: tf.Tensor) -> tf.Tensor | None:
-        return labels if self.state.generator.label_dim else None
+        Minibatch stddev compares image g M + m with those of other g, where M is the number of
+        groups: each replica takes whole groups.
+        """
+        group = min(self.config.discriminator.stddev_group or 1, self.micro_batch)
+        numbers = tf.range(self.micro_batch, dtype=tf.int64)
+        return tf.reshape(tf.reshape(numbers, [group, self.replicas, -1])[:, _replica()], [-1])
 
-    def _prepare(self, images: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+    def _labels(self, labels: tf.Tensor, images: tf.Tensor) -> tf.Tensor | None:
+        return tf.gather(labels, images) if self.state.generator.label_dim else None
+
+    def _prepare(self, reals: tf.Tensor, images: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
         """From uint8 to [-1, 1], each flipped with probability 1/2 if the run mirrors."""
-        reals = tf.cast(images, tf.float32) * (2 / 255) - 1
+        reals = tf.cast(tf.gather(reals, images), tf.float32) * (2 / 255) - 1
         if not self.config.data.mirror:
             return reals
-        index = _range(first, self.config.training.batch_per_device)
-        flip = self.sampler.stream("mirror", index).uniform([1, 1, 1]) < 0.5
+        flip = self.sampler.stream("mirror", first + images).uniform([1, 1, 1]) < 0.5
         return tf.where(flip, tf.reverse(reals, axis=[2]), reals)
 
     def _move_w_avg(self, w_mean: tf.Tensor) -> None:
-        w_avg = self.state.generator.w_avg
-        w_avg.assign(w_mean + (w_avg - w_mean) * W_AVG_DECAY)
+        move = lambda w_avg, mean: w_avg.assign(mean + (w_avg - mean) * W_AVG_DECAY)  # noqa: E731
+        update(self.state.generator.w_avg, move, w_mean)
 
 
-def _follow(optimizer: Adam, tape: tf.GradientTape, loss: tf.Tensor, kind: str, apply: bool):
-    gradients = tape.gradient(loss, optimizer.targets, unconnected_gradients="zero")
-    return optimizer.update(gradients, kind=kind, apply=apply)
+def _gradients(tape: tf.GradientTape, loss: tf.Tensor, optimizer: Adam) -> list[tf.Tensor]:
+    return tape.gradient(loss, optimizer.targets, unconnected_gradients="zero")
 
 
-def _range(first: tf.Tensor, count: int) -> tf.Tensor:
-    return first + tf.range(count, dtype=tf.int64)
+def _replica() -> tf.Tensor:
+    """Return the number of this replica."""
+    context = tf.distribute.get_replica_context()
+    return tf.cast(context.replica_id_in_sync_group, tf.int64)
+
+
+def _mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
+    """Return the mean of a scalar over replicas, differentiable."""
+    return tf.distribute.get_replica_context().all_reduce("MEAN", value)
