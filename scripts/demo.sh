@@ -2,7 +2,7 @@
 # Trains a small GANformer on real pictures and shows what it paints: about ten minutes on two cores.
 # DEMO_MINUTES=3 ./scripts/demo.sh trains for a shorter time.
 project="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-extras=
+requirements=requirements.txt
 source "$project/scripts/setup.sh"
 data="$project/data/demo32"
 run="$project/runs/demo"

@@ -1,10 +1,10 @@
 # Sourced by demo.sh and test.sh: makes .venv in the project, once, and sets `python` to its Python.
-# Needs $project, and the names of the extras to install in $extras (may be empty).
+# Needs $project, and the name of a requirements file in $requirements.
 set -euo pipefail
 venv="$project/.venv"
 python="$venv/bin/python"
-stamp="$venv/installed-${extras:-none}"
-if [ ! -e "$stamp" ] || [ "$project/setup.py" -nt "$stamp" ]; then
+stamp="$venv/installed-$requirements"
+if [ ! -e "$stamp" ] || [ "$project/$requirements" -nt "$stamp" ]; then
   base="${PYTHON:-python3}"
   if ! "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
     echo "error: Python 3.10 or newer is needed; set PYTHON=/path/to/python3" >&2
@@ -13,6 +13,6 @@ if [ ! -e "$stamp" ] || [ "$project/setup.py" -nt "$stamp" ]; then
   echo "setting up $venv (once; this downloads TensorFlow)"
   [ -x "$python" ] || "$base" -m venv "$venv"
   "$python" -m pip install --quiet --upgrade pip
-  "$python" -m pip install --quiet --editable "$project${extras:+[$extras]}"
+  "$python" -m pip install --quiet --requirement "$project/$requirements"
   touch "$stamp"
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up a virtual environment and runs the tests. Arguments go to pytest: ./scripts/test.sh -m slow
 project="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-extras=test
+requirements=requirements-test.txt
 source "$project/scripts/setup.sh"
 cd "$project"
 "$python" -m ruff check .

@@ -146,7 +146,8 @@ class TrainingLoop:
         """Continue from a checkpoint, or begin with sheets that show what is there."""
         if checkpoint is None:
             columns = self.config.output.sheet_columns
-            reals = make_sheet(crop_rows(self.reals, self.dataset.ratio), columns)
+            reals = self.state.discriminator.canvas.crop(self.reals)
+            reals = make_sheet(crop_rows(reals, self.dataset.ratio), columns)
             save_image(reals, self.run / "samples" / "reals.png")
             self.painter.save(self.run / "samples", "fakes-init")
             self.save_checkpoint()
@@ -174,6 +175,7 @@ class TrainingLoop:
                 self.write_what_is_due(before, finished=self.shown >= end)
         self.save_checkpoint()
         if stop.requested:
+            self.save_snapshot(self.run / "snapshots" / f"{int(self.shown / 1000):06d}")
             self.log(f"stopped at {self.shown / 1000:.2f} kimg; run the same command to continue")
         else:
             self.log(f"finished {self.shown / 1000:.2f} kimg; sheets in {self.run / 'samples'}")

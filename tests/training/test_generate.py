@@ -105,8 +105,10 @@ def test_bad_input(model, tmp_path, extra, message, capsys):
     assert len(error) == 1 and message in error[0], error
 
 
-@pytest.mark.parametrize("label, message", [([], "choose --label from cats, dogs"),
-                                            (["--label", "dgos"], 'did you mean "dogs"')])  # fmt: skip
+@pytest.mark.parametrize(
+    "label, message",
+    [([], "choose --label from cats, dogs"), (["--label", "dgos"], 'did you mean "dogs"')],
+)
 def test_bad_label(conditional, tmp_path, label, message, capsys):
     arguments = ["--model", conditional, "--out", str(tmp_path), *label]
     assert run_program(generate, arguments) == 2
