@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure training and sampling, and what fraction of the machine's multiplication rate they reach."""
+"""Measure training and sampling, as fractions of the machine's matrix multiplication rate."""
 
 import json
 import sys
