@@ -9,9 +9,9 @@ def frechet_distance(
 ) -> float:
     """|mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)), in float64.
 
-    The eigenvalues of sigma1 sigma2 are those of the symmetric form A A^T with
-    A = sigma1^(1/2) sigma2^(1/2), so tr (sigma1 sigma2)^(1/2) is the sum of A's singular values:
-    real and finite also for singular covariances, where `scipy.linalg.sqrtm` of the product is not.
+    With sigma1 = F1 F1^T and sigma2 = F2 F2^T, the eigenvalues of sigma1 sigma2 are those of the
+    symmetric form A A^T, A = F1^T F2, so tr (sigma1 sigma2)^(1/2) is the sum of A's singular
+    values: real and finite also for singular covariances, where `scipy.linalg.sqrtm` is not.
     (Squaring A and taking roots of eigenvalues would lose half of the digits.)
     """
     mu1, mu2 = (np.atleast_1d(np.asarray(mu, np.float64)) for mu in (mu1, mu2))
@@ -22,7 +22,7 @@ def frechet_distance(
         raise ValueError(f"expected [D], [D, D], [D], [D, D]; got {shapes}")
     if not all(np.isfinite(array).all() for array in (mu1, sigma1, mu2, sigma2)):
         raise ValueError("means and covariances must be finite")
-    product = _square_root(sigma1) @ _square_root(sigma2)
+    product = _factor(sigma1).T @ _factor(sigma2)
     covariance_mean = np.linalg.svd(product, compute_uv=False).sum()
     difference = mu1 - mu2
     distance = difference @ difference + np.trace(sigma1) + np.trace(sigma2) - 2 * covariance_mean
@@ -35,12 +35,15 @@ def covariance_rank(sigma: np.ndarray) -> int:
     return int(np.linalg.matrix_rank(np.asarray(sigma, np.float64), hermitian=True))
 
 
-def _square_root(sigma: np.ndarray) -> np.ndarray:
-    """Symmetric square root; eigenvalues that rounding made negative count as 0."""
-    values, vectors = np.linalg.eigh((sigma + sigma.T) / 2)
-    tolerance = 1e-3 * np.abs(values).max(initial=0.0)
-    if not values.min(initial=0.0) >= -tolerance:
+def _factor(sigma: np.ndarray) -> np.ndarray:
+    """Return F with sigma = F F^T; eigenvalues that rounding made negative count as 0."""
+    sigma = (sigma + sigma.T) / 2
+    try:
+        return np.linalg.cholesky(sigma)
+    except np.linalg.LinAlgError:  # singular
+        values, vectors = np.linalg.eigh(sigma)
+    if values.min() < -1e-3 * np.abs(values).max():
         raise ValueError(
             f"not a covariance: eigenvalues from {values.min():.3g} to {values.max():.3g}"
         )
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return vectors * np.sqrt(np.maximum(values, 0))

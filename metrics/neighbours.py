@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-BLOCK = 2048  # rows and columns of distances at a time: 32 MB
+BLOCK = 2048  # rows and columns of distances at a time: 32 MB, and as much again a few times
 _ROUNDING = 1e-12  # of squared distances, relative to the squared lengths they are made from
 
 
