@@ -15,9 +15,12 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
 
 def crop_rows(images: np.ndarray, ratio: float) -> np.ndarray:
-    """Return the central rows [B, H ratio, W, C] of images, the useful part of a padded square."""
-    height = images.shape[1]
-    rows = int(round(height * ratio))
+    """Return the central rows [B, W ratio, W, C] of images, the useful part of a padded square.
+
+    Images that have no more rows than that already come back as they are.
+    """
+    height, width = images.shape[1:3]
+    rows = min(int(round(width * ratio)), height)
     first = (height - rows) // 2
     return images[:, first : first + rows]
 

@@ -246,3 +246,16 @@ class ModelConfig:
 
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
+
+    def __post_init__(self):
+        check_pair(self.generator, self.discriminator)
+
+
+def check_pair(generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
+    """Raise UserError if the two networks work on pictures of different shapes."""
+    _require(
+        generator.crop_ratio == discriminator.crop_ratio,
+        "discriminator.crop_ratio",
+        discriminator.crop_ratio,
+        f"differs from generator.crop_ratio={generator.crop_ratio}; set both alike",
+    )

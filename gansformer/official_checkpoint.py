@@ -62,10 +62,7 @@ def fit_official(path: Path) -> tuple[Snapshot, dict[str, Fit]]:
     """
     official = read_networks(path)
     any_generator = official.get("Gs") or official.get("G")
-    config = ModelConfig(
-        _generator_config(any_generator) if any_generator else GeneratorConfig(),
-        _discriminator_config(official["D"]) if "D" in official else DiscriminatorConfig(),
-    )
+    config = _model_config(any_generator, official.get("D"))
     networks, fits = {}, {}
     for name, stored in official.items():
         networks |= make_networks([name], config, _image_settings(stored))
@@ -78,6 +75,17 @@ def official_psi(network: OfficialNetwork | None) -> float | None:
     """Return the truncation that the official program would apply by default, if it is stored."""
     psi = network.settings.get("truncation_psi") if network else None
     return None if psi is None else float(psi)
+
+
+def _model_config(g: OfficialNetwork | None, d: OfficialNetwork | None) -> ModelConfig:
+    """Return the configuration of both networks; one that is not stored has the defaults."""
+    generator = _generator_config(g) if g else None
+    discriminator = _discriminator_config(d) if d else None
+    ratio = (generator or discriminator).crop_ratio
+    return ModelConfig(
+        generator or GeneratorConfig(crop_ratio=ratio),
+        discriminator or DiscriminatorConfig(crop_ratio=ratio),
+    )
 
 
 def _generator_config(network: OfficialNetwork) -> GeneratorConfig:
