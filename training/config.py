@@ -11,7 +11,7 @@ import yaml
 
 from dnnlib.config import from_mapping, set_option
 from dnnlib.errors import UserError, suggest
-from gansformer.config import DiscriminatorConfig, GeneratorConfig
+from gansformer.config import DiscriminatorConfig, GeneratorConfig, check_pair
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -92,6 +92,9 @@ class RunConfig:
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     output: OutputConfig = OutputConfig()
+
+    def __post_init__(self):
+        check_pair(self.generator, self.discriminator)
 
 
 def load_config(name: str, assignments: list[str] = ()) -> RunConfig:

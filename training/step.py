@@ -219,8 +219,9 @@ class TrainingStep:
         return tf.gather(labels, images) if self.state.generator.label_dim else None
 
     def _prepare(self, reals: tf.Tensor, images: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-        """From uint8 to [-1, 1], each flipped with probability 1/2 if the run mirrors."""
-        reals = tf.cast(tf.gather(reals, images), tf.float32) * (2 / 255) - 1
+        """From uint8 to [-1, 1], on the canvas, flipped with probability 1/2 if the run mirrors."""
+        reals = self.state.discriminator.canvas.crop(tf.gather(reals, images))
+        reals = tf.cast(reals, tf.float32) * (2 / 255) - 1
         if not self.config.data.mirror:
             return reals
         flip = self.sampler.stream("mirror", first + images).uniform([1, 1, 1]) < 0.5
