@@ -53,7 +53,7 @@ class Discriminator(tf.Module):
                 self.embedding = (scope / "ltnt_emb").uniform("emb", shape)
         self.kernel = setup_kernel(config.resample_kernel)
         self.blocks = [
-            _Block(scope, config, self.canvas, log2, channels, self.positions.width)
+            _Block(scope, config, self.canvas, log2, channels, self.positions.width, dtype)
             for log2 in range(self.canvas.log2, 2, -1)
         ]
         self.head = _Head(scope, config, self.canvas, channels, label_dim)
@@ -96,7 +96,7 @@ class Discriminator(tf.Module):
         aggregators = None
         if self.aggregators is not None:
             aggregators = tf.tile(self.aggregators[None], [tf.shape(images)[0], 1, 1])  # [B, k, a]
-        x, rgb = None, tf.cast(images, self.dtype)
+        x, rgb = None, images  # colours stay float32: bfloat16 has fewer levels than a picture file
         for block in self.blocks:
             stream = random and random.fold(f"block{block.log2}")
             x, aggregators = block(
@@ -115,9 +115,11 @@ class Discriminator(tf.Module):
 class _Block(tf.Module):
     """The layers of one resolution above 4x4."""
 
-    def __init__(self, scope, config, canvas: Canvas, log2: int, channels: int, position_dim: int):
+    def __init__(
+        self, scope, config, canvas: Canvas, log2: int, channels: int, position_dim: int, dtype
+    ):
         super().__init__()
-        self.log2, self.architecture = log2, config.architecture
+        self.log2, self.dtype = log2, dtype
         scope = scope / f"{2**log2}x{2**log2}"
         here, below = (
             channels_at(r, base=config.channel_base, maximum=config.channel_max)
@@ -142,7 +144,7 @@ class _Block(tf.Module):
 
     def __call__(self, x, rgb, aggregators, *, positions, embedding, random):
         if self.from_rgb is not None:
-            added = self.from_rgb(rgb)
+            added = tf.cast(self.from_rgb(rgb), self.dtype)
             x = added if x is None else x + added
         skip = None if self.skip is None else self.skip(x)  # from before the attention
         if self.attention is not None:
@@ -230,7 +232,7 @@ class _Head(tf.Module):
 
     def __call__(self, x, rgb, aggregators, labels) -> tf.Tensor:
         if self.from_rgb is not None:
-            x += self.from_rgb(rgb)
+            x += tf.cast(self.from_rgb(rgb), x.dtype)
         x = self.conv(self._append_stddev(x))
         x = tf.transpose(tf.cast(x, tf.float32), [0, 3, 1, 2])  # the official order of features
         x = self.dense(tf.reshape(x, [-1, self.dense.weight.shape[0]]))

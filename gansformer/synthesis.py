@@ -250,7 +250,8 @@ class ToRgb(tf.Module):
         """x: [B, H, W, C], styles [B, w_dim] -> float32 [B, H, W, channels]."""
         if self.extra is not None:
             x = self.extra(x, extra_style)
-        rgb = tf.cast(self.conv(x, style), tf.float32) + self.bias
+        # A bfloat16 colour has fewer levels than a picture file; D would learn to see the steps.
+        rgb = self.conv(tf.cast(x, tf.float32), style) + self.bias
         return tf.tanh(rgb) if self.tanh else rgb
 
 
