@@ -15,6 +15,7 @@ import datasets
 from datasets.dataset import Dataset
 from datasets.permutation import epoch_order
 from dnnlib.errors import UserError
+from gansformer.canvas import Canvas
 from gansformer.generator import Generator
 from gansformer.loading import load
 from gansformer.sampling import SeedSampler
@@ -53,18 +54,22 @@ class DatasetPictures:
     """Pictures of a prepared data set: a fixed random choice, cropped by the set's ratio.
 
     mirror: flip a fixed random half of them, as for runs that were trained so.
+    canvas: of the generator to compare with; of a rectangular one, its rows are taken.
     """
 
     statistics = None
 
-    def __init__(self, dataset: Dataset, *, mirror: bool = False):
+    def __init__(self, dataset: Dataset, *, mirror: bool = False, canvas: Canvas | None = None):
         self.dataset, self.mirror = dataset, mirror
+        self._canvas = canvas
         self.name, self.count = dataset.name, dataset.count
         self.preparation = {
             "resolution": dataset.resolution,
             "ratio": dataset.ratio,
             "mirror": mirror,
         }
+        if canvas is not None and canvas.crop_ratio is not None:
+            self.preparation["crop_ratio"] = canvas.crop_ratio
 
     @property
     def digest(self) -> str:
@@ -77,7 +82,9 @@ class DatasetPictures:
         flips = np.random.default_rng(0).random(self.count) < 0.5
         for start in range(0, len(numbers), READ_BATCH):
             part = numbers[start : start + READ_BATCH]
-            images = crop_metric_rows(self.dataset.read(part)[0], self.dataset.ratio)
+            images = self.dataset.read(part)[0]
+            images = images if self._canvas is None else self._canvas.crop(images)
+            images = crop_metric_rows(images, self.dataset.ratio)
             for number, image in zip(part, images, strict=True):
                 yield image[:, ::-1] if self.mirror and flips[number] else image
 
@@ -151,7 +158,7 @@ def evaluate_generator(
     example because weights are missing.
     """
     comparison = comparison or Comparison()
-    real = DatasetPictures(dataset, mirror=mirror)
+    real = DatasetPictures(dataset, mirror=mirror, canvas=generator.canvas)
     fake = GeneratorPictures(generator, seed=seed, ratio=dataset.ratio, label_source=dataset)
     return comparison.evaluate(parse_metrics(names), real, fake)
 
@@ -218,7 +225,7 @@ def _open_pair(
         return fake, _open_real(data, None, options.mirror), {"model": model}
     snapshot = load(model)
     generator = choose_generator(snapshot, options.network, model)
-    real = _open_real(data, generator.resolution, options.mirror)
+    real = _open_real(data, generator.canvas, options.mirror)
     dataset = real.dataset if isinstance(real, DatasetPictures) else None
     fake = GeneratorPictures(
         generator,
@@ -245,10 +252,11 @@ def _choose_ratio(model: str, snapshot: Snapshot, dataset: Dataset | None) -> fl
     return dataset.ratio
 
 
-def _open_real(data: Path, resolution: int | None, mirror: bool) -> Pictures:
+def _open_real(data: Path, canvas: Canvas | None, mirror: bool) -> Pictures:
     prepared = (data / "dataset.json").is_file() or any(data.glob("*.tfrecords*"))
     if prepared:
-        return DatasetPictures(datasets.open_dataset(data, resolution), mirror=mirror)
+        dataset = datasets.open_dataset(data, canvas and canvas.resolution)
+        return DatasetPictures(dataset, mirror=mirror, canvas=canvas)
     if mirror:
         raise UserError("--mirror works with prepared data sets only")
     return open_pictures(data)
