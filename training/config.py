@@ -84,6 +84,14 @@ class OutputConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """Metrics during training."""
+
+    metrics: str = ""  # such as fid10k,pr10k3; see evaluate.py --help. Empty: none
+    every_kimg: float = 50.0
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """A whole run."""
 
@@ -92,6 +100,7 @@ class RunConfig:
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     output: OutputConfig = OutputConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self):
         check_pair(self.generator, self.discriminator)

@@ -20,6 +20,7 @@ from gansformer.config import ModelConfig
 from gansformer.snapshot import Snapshot, save_snapshot
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import RunConfig
+from training.live_evaluation import LiveEvaluation
 from training.run_directory import prepare_run
 from training.sheets import SheetPainter
 from training.state import TrainState
@@ -113,6 +114,11 @@ class TrainingLoop:
         )
         self.statistics = StatisticsLog(run)
         self.means, self.tick = TickMeans(), 0
+        self.evaluation = None
+        if config.evaluation.metrics:
+            mirror = config.data.mirror
+            metrics = config.evaluation.metrics
+            self.evaluation = LiveEvaluation(run, metrics, mirror=mirror, report=log)
         self.describe(machine)
 
     @property
@@ -192,6 +198,8 @@ class TrainingLoop:
             self.statistics.write_image("samples/fakes", self.painter.paint(), shown)
         if is_due(output.snapshot_kimg):
             self.save_snapshot(self.run / "snapshots" / name)
+        if self.evaluation and is_due(self.config.evaluation.every_kimg):
+            self.evaluate()
         if time.monotonic() - self.checkpoint_time > output.checkpoint_minutes * 60:
             self.save_checkpoint()
 
@@ -213,6 +221,14 @@ class TrainingLoop:
         self.log(format_tick(entry, self.config.training.kimg))
         self.tick += 1
         self.tick_started, self.tick_shown = time.monotonic(), shown
+
+    def evaluate(self) -> None:
+        """Measure the moving average, and keep it as snapshots/best if it is the best so far."""
+        if self.evaluation.evaluate(self.state.average, self.dataset, self.shown):
+            self.save_snapshot(self.run / "snapshots" / "best")
+        latest = self.evaluation.entries[-1] if self.evaluation.entries else {}
+        if latest.get("nimg") == self.shown:
+            self.statistics.write_scalars("metrics", latest["metrics"], self.shown)
 
     def save_snapshot(self, directory: Path) -> None:
         """Write what sampling needs, and remove the oldest snapshots beyond the limit."""

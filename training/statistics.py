@@ -54,10 +54,14 @@ class StatisticsLog:
         self.last_images = entry["nimg"]
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
-        with self.writer.as_default(step=entry["nimg"]):
-            for name, value in entry.items():
-                if isinstance(value, (int, float)) and "/" in name:
-                    tf.summary.scalar(name, value)
+        scalars = {name: value for name, value in entry.items() if "/" in name}
+        self.write_scalars("", scalars, entry["nimg"])
+
+    def write_scalars(self, prefix: str, values: dict[str, float], images_shown: int) -> None:
+        """Show numbers in TensorBoard, under `prefix`/ their names."""
+        with self.writer.as_default(step=images_shown):
+            for name, value in values.items():
+                tf.summary.scalar(f"{prefix}/{name}" if prefix else name, value)
         self.writer.flush()
 
     def write_image(self, name: str, image, images_shown: int) -> None:
