@@ -16,6 +16,13 @@ _DRIVE = {
     "cityscapes-2048": "1lJlbIuxF89-owG7vQSBYXc8y2RqqP_bP",
     "ffhq-1024": "1OcsibUthk2y8y0slf2lQnrYBAtmdJYCQ",
 }
+# Height / width of the useful part of their pictures, which are padded to squares.
+RATIOS = {
+    "clevr-256": 0.75,
+    "bedrooms-256": 188 / 256,
+    "cityscapes-256": 0.5,
+    "cityscapes-2048": 0.5,
+}
 
 
 def model_names() -> list[str]:

@@ -1,5 +1,6 @@
 """Finding networks by path or name, and building new ones."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import yaml
 
 from dnnlib.config import from_mapping
 from dnnlib.errors import UserError
-from gansformer.catalogue import fetch_model, model_names
+from gansformer.catalogue import RATIOS, fetch_model, model_names
 from gansformer.config import ModelConfig
 from gansformer.discriminator import Discriminator
 from gansformer.generator import Generator
@@ -32,12 +33,20 @@ def load(path: str | Path) -> Snapshot:
             raise UserError(f"{place} is neither a snapshot nor a run that has snapshots yet")
         return load_snapshot(snapshots[-1])
     if str(path) in model_names():
-        found = fetch_model(str(path))
-        return load_official(found) if found.is_file() else load_snapshot(found)
+        return _load_known(str(path))
     raise UserError(
         f"model {path} does not exist: give a run, a snapshot, an official .pkl, or one of "
         + ", ".join(model_names())
     )
+
+
+def _load_known(name: str) -> Snapshot:
+    found = fetch_model(name)
+    if not found.is_file():
+        return load_snapshot(found)
+    snapshot = load_official(found)
+    details = {**snapshot.details, "ratio": RATIOS.get(name, 1.0)}
+    return dataclasses.replace(snapshot, details=details)
 
 
 def build(

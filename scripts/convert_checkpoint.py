@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Turn an official TensorFlow-1 pickle (GANformer or StyleGAN2) into a snapshot directory.
+
+Nothing in the pickle is executed. Every variable that does not fit is named. All programs read the
+pickle itself, too; a snapshot loads faster and can be kept where the pickle is not trusted.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from dnnlib.cli import ArgumentParser, run  # noqa: E402
+from dnnlib.quiet import import_tensorflow  # noqa: E402
+
+
+def main(arguments: list[str]) -> None:
+    parser = ArgumentParser(prog="convert_checkpoint.py", description=__doc__)
+    parser.add_argument("source", help="official .pkl, or name of a known model such as clevr-256")
+    parser.add_argument("--out", required=True, type=Path, help="directory of the snapshot")
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        default=["G", "D", "Gs"],
+        choices=["G", "D", "Gs"],
+        help="which to keep; Gs alone is enough for sampling",
+    )
+    parser.add_argument("--half", action="store_true", help="store float16: half the size")
+    parser.add_argument(
+        "--ratio",
+        type=float,
+        help="height / width of the useful part of the pictures, which the pickle does not tell; "
+        "the published models' are known by name",
+    )
+    options = parser.parse_args(arguments)
+
+    import_tensorflow()
+    from gansformer.conversion import convert_checkpoint
+
+    convert_checkpoint(
+        options.source,
+        options.out,
+        networks=tuple(options.networks),
+        half=options.half,
+        ratio=options.ratio,
+    )
+    print(f"wrote {options.out}")
+
+
+def entry_point() -> None:
+    """Run as an installed command."""
+    sys.exit(run(main))
+
+
+if __name__ == "__main__":
+    entry_point()
