@@ -19,7 +19,15 @@ PACKAGES = [
     "scripts",
     "configs",  # YAML files only
 ]
-COMMANDS = ["train", "prepare_data", "generate", "evaluate", "bench", "doctor"]
+COMMANDS = [
+    "train",
+    "prepare_data",
+    "generate",
+    "evaluate",
+    "convert_checkpoint",
+    "bench",
+    "doctor",
+]
 
 
 class BuildWithOps(build_py):
