@@ -27,7 +27,7 @@ class LiveEvaluation:
             self.entries = [json.loads(line) for line in self.path.read_text().splitlines()]
 
     def evaluate(self, generator: Generator, dataset: Dataset, nimg: int) -> bool:
-        """Append the metrics at `nimg` images shown; return whether the first is the best so far."""
+        """Append the metrics at `nimg` images shown; return whether the first is the best."""
         if any(entry.get("nimg") == nimg for entry in self.entries):
             return False  # already there from before a resume
         try:
