@@ -200,4 +200,3 @@ def minibatch_stddev(x: tf.Tensor, *, group_size: int, channels: int) -> tf.Tens
     )  # [B, ., F]
     y = tf.broadcast_to(y, tf.concat([shape[:-1], [channels]], 0))
     return tf.concat([x, tf.cast(y, x.dtype)], axis=-1)
-
