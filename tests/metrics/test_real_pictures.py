@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets.demo import DEMO_ARCHIVE
-from tests.metrics.proxy_study import DAMAGES, study
+from tests.metrics.proxy_study import DAMAGES, DROPPED, study
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,38 +23,31 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def results():
     with zipfile.ZipFile(DEMO_ARCHIVE) as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(".webp"))[:600]
+        names = sorted(name for name in archive.namelist() if name.endswith(".webp"))
         pictures = [Image.open(io.BytesIO(archive.read(name))).convert("RGB") for name in names]
     images = np.stack([np.asarray(picture) for picture in pictures])
-    return study(images[::2], images[1::2])
+    images = np.random.default_rng(0).permutation(images)
+    return study(images[:200], images[200:])
 
 
-def column(results, damage, metric):
-    """Values of the undamaged half and of the damage by strength."""
-    (key,) = [name for name in results["other half"] if name.startswith(metric)]
-    strengths = [f"{damage} {strength:g}" for strength in DAMAGES[damage][1]]
-    return [results[name][key] for name in ("other half", *strengths)]
+def column(results, damage, strengths, metric):
+    """Values of the undamaged pictures and of the damage by strength."""
+    return [results[n][metric] for n in ("undamaged", *(f"{damage} {s:g}" for s in strengths))]
 
 
-def value(results, name, metric):
-    (key,) = [key for key in results[name] if key.startswith(metric) and key.endswith(metric[-4:])]
-    return results[name][key]
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", [*DAMAGES, "dropped"])
 def test_distance_grows_with_the_damage(results, damage):
-    distances = column(results, damage, "fd")
-    assert distances == sorted(distances)
-    assert distances[-1] > 2 * distances[0]
+    strengths = DROPPED if damage == "dropped" else DAMAGES[damage][1]
+    for metric in ("fd200", "kd200"):
+        distances = column(results, damage, strengths, metric)
+        assert distances == sorted(distances) and distances[-1] > 1.3 * distances[0]
+    assert abs(results["undamaged"]["kd200"]) < 0.1 * distances[-1]  # unbiased: near 0
 
 
 def test_precision_falls_with_noise_and_recall_with_dropped_modes(results):
-    precision = [
-        results[name]["pr0.3k3_precision"] for name in ("other half", "noised 1", "noised 8")
-    ]
-    assert precision[0] > 0.7 and precision[0] > precision[1] > precision[2]
-    names = ("other half", "dropped 0.5", "dropped 0.75", "dropped 0.9")
-    recall = [results[name]["pr0.3k3_recall"] for name in names]
-    assert recall[0] > 0.7 and recall == sorted(recall, reverse=True) and recall[-1] < 0.5
-    coverage = [results[name]["dc0.3k5_coverage"] for name in names]
-    assert coverage == sorted(coverage, reverse=True)
+    precision = column(results, "noised", DAMAGES["noised"][1], "pr0.2k3_precision")
+    assert precision[0] > 0.7 and precision == sorted(precision, reverse=True)
+    assert precision[-1] < 0.1
+    for metric in ("pr0.2k3_recall", "dc0.2k5_coverage"):
+        values = column(results, "dropped", DROPPED, metric)
+        assert values[0] > 0.7 and values == sorted(values, reverse=True) and values[-1] < 0.6
