@@ -15,6 +15,7 @@ from gansformer.official import discriminator_config, generator_config, image_se
 from gansformer.official_checkpoint import fit_official
 from gansformer.variables import variables_by_name
 from tests.dnnlib.official_files import network, official_modules  # noqa: F401 (a fixture)
+from tests.golden_files import load, network_names, relative_error, to_nhwc
 
 SIZES = {"resolution": 16, "channel_base": 64, "channel_max": 16, "num_channels": 3}
 TRANSFORMER = {**SIZES, "z_dim": 8, "w_dim": 8, "components_num": 4, "transformer": True}
@@ -299,3 +300,52 @@ def test_unused_variables_of_a_discriminator_without_attention(tmp_path, officia
     snapshot, fits = fit_official(tmp_path / "d.pkl")
     assert fits["D"].ignored == ["aggregators", "ltnt_emb/emb"] and not fits["D"].problems()
     assert gansformer.load(tmp_path / "d.pkl").D.config.component_embedding
+
+
+OLDER = {
+    "z_dim": "latent_size",
+    "w_dim": "dlatent_size",
+    "a_dim": "latent_size",
+    "c_dim": "label_size",
+    "channel_base": "fmap_base",
+    "channel_max": "fmap_max",
+    "mapping_num_layers": "mapping_layersnum",
+    "mbstd_num_channels": "mbstd_num_features",
+}
+FUNCTIONS = {"newer": ("Generator", "Discriminator"), "older": ("G_GANformer", "D_GANformer")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", network_names(""))
+@pytest.mark.parametrize("words", FUNCTIONS)
+def test_every_golden_network_as_a_pickle(name, words, tmp_path, official_modules):  # noqa: F811
+    """In the words of both programs, and with all whole numbers given as floats."""
+    settings, arrays = load(f"networks/{name}")
+    is_discriminator = name.startswith("d_")
+    kwargs = {
+        (OLDER.get(key, key) if words == "older" else key): float(value)
+        if isinstance(value, int) and not isinstance(value, bool)
+        else value
+        for key, value in settings["kwargs"].items()
+    }
+    parts = {"": [], "G_mapping": [], "G_synthesis": []}
+    for key, value in arrays.items():
+        if key.startswith("vars/"):
+            scope, _, local = key.removeprefix("vars/").partition("/")
+            part, local = (scope, local) if scope in parts else ("", key.removeprefix("vars/"))
+            parts[part].append((local, value))
+    components = {
+        part.removeprefix("G_"): network(part, part, variables)
+        for part, variables in parts.items()
+        if part and not is_discriminator
+    }
+    function = FUNCTIONS[words][is_discriminator]
+    own = network("D" if is_discriminator else "Gs", function, parts[""], components, **kwargs)
+    save(tmp_path / "x.pkl", own)
+    snapshot = gansformer.load(tmp_path / "x.pkl")
+    if is_discriminator:
+        scores = snapshot.D(to_nhwc(arrays["in/images"]), arrays.get("in/c"))
+        assert relative_error(scores, arrays["out/scores"]) < 1e-4
+    else:
+        images = snapshot.Gs(arrays["in/z"], arrays.get("in/c"), noise="const").images
+        assert relative_error(images, to_nhwc(arrays["out/images"])) < 1e-4
