@@ -40,14 +40,17 @@ def test_files_of_pytorch(file, prefix):
 class Hostile:
     """What a malicious file would do when unpickled."""
 
+    def __init__(self, marker):
+        self.marker = marker
+
     def __reduce__(self):
-        return eval, ("open('/tmp/gansformer-was-hacked', 'w')",)
+        return eval, (f"open({str(self.marker)!r}, 'w')",)
 
 
 @pytest.mark.parametrize("form", ["zip", "plain"])
 def test_nothing_in_a_file_is_executed(form, tmp_path):
-    path, marker = tmp_path / "hostile.pth", Path("/tmp/gansformer-was-hacked")
-    content = pickle.dumps({"weight": Hostile()}, protocol=2)
+    path, marker = tmp_path / "hostile.pth", tmp_path / "executed"
+    content = pickle.dumps({"weight": Hostile(marker)}, protocol=2)
     if form == "zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", content)
