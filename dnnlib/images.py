@@ -61,4 +61,3 @@ def colour_attention(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def to_rgb(images: np.ndarray) -> np.ndarray:
     """Repeat a single channel three times: uint8 [B, H, W, 1 or 3] -> [B, H, W, 3]."""
     return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
-
