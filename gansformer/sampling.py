@@ -11,10 +11,11 @@ from gansformer.generator import Generator, GeneratorOutput
 BATCH = 8  # always this many at a time: rounding, too, does not depend on how many are asked for
 
 
-def latents_from_seeds(generator: Generator, seeds: Sequence[int]) -> tf.Tensor:
+def latents_from_seeds(generator: Generator, seeds: Sequence[int] | tf.Tensor) -> tf.Tensor:
     """Return z [B, K, z_dim], N(0, 1), a function of the seeds only."""
     shape = [generator.config.latents, generator.config.z_dim]
-    return RandomStream("sample/z", tf.constant(list(seeds), tf.int64)).normal(shape)
+    seeds = seeds if tf.is_tensor(seeds) else tf.constant(list(seeds), tf.int64)
+    return RandomStream("sample/z", seeds).normal(shape)
 
 
 class SeedSampler:
@@ -36,10 +37,8 @@ class SeedSampler:
 
         @tf.function(autograph=False, reduce_retracing=True)
         def evaluate(seeds: tf.Tensor, labels: tf.Tensor | None) -> GeneratorOutput:
-            shape = [generator.config.latents, generator.config.z_dim]
-            z = RandomStream("sample/z", seeds).normal(shape)
             return generator(
-                z,
+                latents_from_seeds(generator, seeds),
                 labels,
                 psi=psi,
                 psi_cutoff=psi_cutoff,
