@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from dnnlib.cli import run as run_program
 from scripts.train import main as train
@@ -28,6 +29,7 @@ def run_training(arguments, devices: str, per_device: int, run: str) -> dict:
         return dict(file)
 
 
+@pytest.mark.slow
 def test_two_replicas_equal_one(arguments, tmp_path):
     one = run_training(arguments, "cpu", 8, str(tmp_path / "one"))
     two = run_training(arguments, "cpu:2", 4, str(tmp_path / "two"))

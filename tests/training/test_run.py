@@ -87,6 +87,7 @@ def test_training_changes_all_networks(whole_run):
     assert state["generator_optimizer/step"] == 6 + 2  # main steps, and two of the path length
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_run_is_the_same(whole_run, arguments, tmp_path, capsys):
     train([*arguments, "--kimg", "0.024"])  # three minibatches, in the middle of a tick
     train(arguments)
@@ -127,7 +128,8 @@ def test_kill_and_continue(whole_run, arguments, tmp_path, capsys):
 
 
 def test_sigterm_saves_and_ends_well(arguments, tmp_path):
-    process = start([*arguments, "--kimg", "1000"])
+    quick = ["--set", "training.path_length_weight=0", "training.regularizer=none"]
+    process = start([*arguments, "--kimg", "1000", *quick])
     wait_for_line(process, "tick 0")
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=120)[0]
