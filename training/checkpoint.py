@@ -1,6 +1,5 @@
 """Checkpoints: the whole state of a run, written atomically and verified when read."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.manifest import file_digest
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_directory
 from training.state import TrainState
@@ -23,7 +23,7 @@ def save_checkpoint(run: Path, state: TrainState, progress: dict[str, Any], *, k
     directory = run / "checkpoints" / f"{shown:010d}"
     with atomic_directory(directory) as temporary:
         np.savez(temporary / "state.npz", **state.values())
-        digest = _digest(temporary / "state.npz")
+        digest = file_digest(temporary / "state.npz")
         text = json.dumps({"images_shown": shown, "sha256": digest, "progress": progress}, indent=2)
         (temporary / "checkpoint.json").write_text(text + "\n")
     for old in list_checkpoints(run)[:-keep]:
@@ -57,7 +57,7 @@ def find_damage(path: Path) -> str | None:
     """Return what is wrong with a checkpoint, or None."""
     try:
         expected = json.loads((path / "checkpoint.json").read_text())["sha256"]
-        return None if _digest(path / "state.npz") == expected else "its checksum is wrong"
+        return None if file_digest(path / "state.npz") == expected else "its checksum is wrong"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except (ValueError, KeyError, TypeError):
@@ -92,7 +92,3 @@ def _check_names(path: Path, stored: set[str], needed: set[str]) -> None:
         raise UserError(
             f"checkpoint {path}: {name} {problem}; use the configuration it was made with"
         )
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

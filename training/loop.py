@@ -194,8 +194,8 @@ class TrainingLoop:
             self.finish_tick()
         name = f"{int(shown / 1000):06d}"
         if is_due(output.sheet_kimg):
-            self.painter.save(self.run / "samples", f"fakes-{name}")
-            self.statistics.write_image("samples/fakes", self.painter.paint(), shown)
+            sheet = self.painter.save(self.run / "samples", f"fakes-{name}")
+            self.statistics.write_image("samples/fakes", sheet, shown)
         if is_due(output.snapshot_kimg):
             self.save_snapshot(self.run / "snapshots" / name)
         if self.evaluation and is_due(self.config.evaluation.every_kimg):

@@ -51,12 +51,14 @@ class SheetPainter:
         ((_, out),) = self.attention_sampler.batches(range(count), self.labels)
         return attention_sheet(out.images, out.attention, self.ratio) if out.attention else None
 
-    def save(self, directory: Path, name: str) -> None:
-        """Write NAME.png and, with attention, NAME-attention.png."""
-        save_image(self.paint(), directory / f"{name}.png")
+    def save(self, directory: Path, name: str) -> np.ndarray:
+        """Write NAME.png and, with attention, NAME-attention.png; return the first."""
+        sheet = self.paint()
+        save_image(sheet, directory / f"{name}.png")
         attention = self.paint_attention()
         if attention is not None:
             save_image(attention, directory / f"{name}-attention.png")
+        return sheet
 
 
 def attention_sheet(images: np.ndarray, attention: list[np.ndarray], ratio: float) -> np.ndarray:
