@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,6 @@ class Job:
         self.preparation = preparation
         self.order = order
         self._writer = ShardWriter(self.workspace, name, preparation.levels, order.shards)
-        self._whole = True  # the files end where self._progress says
         self._progress = self._continue(fingerprint) or self._start(fingerprint)
 
     def convert(self, *, workers: int, strict: bool) -> None:
@@ -178,7 +178,7 @@ class Job:
                 if time.monotonic() - saved > JOURNAL_EVERY_S:
                     self._save()
                     saved = time.monotonic()
-                if progress.images == self.order.max_images:
+                if self._progress.images == self.order.max_images:
                     return
 
     def _tasks(self, names: deque, labels: deque) -> Iterator[Task]:
@@ -204,31 +204,29 @@ class Job:
         return (items[number] for number in order)
 
     def _take(self, outcome: Outcome, name: str, label: np.ndarray | None, strict: bool) -> None:
-        progress = self._progress
         shown = name.encode(errors="backslashreplace").decode()  # names may be any bytes
         if outcome.problem and strict:
             raise UserError(
                 f"{shown}: {outcome.problem}; put it right or leave out --strict to skip it"
             )
-        self._whole = False  # what happens from here to the end belongs together
+        progress = replace(self._progress, items_done=self._progress.items_done + 1)
         if outcome.problem:
             progress.skipped_count += 1
             if len(progress.skipped) < SKIPPED_NAMED:
-                progress.skipped.append([shown, outcome.problem])
+                progress.skipped = [*progress.skipped, [shown, outcome.problem]]
         else:
             self._writer.write(progress.images, outcome.records)
+            progress.shard_bytes = self._writer.sizes()
             progress.images += 1
             content = name.encode(errors="surrogateescape") + b"\0" + outcome.digest
             progress.source_digest = chain(progress.source_digest, content)
             if label is not None:
                 progress.label_sums = (np.add(progress.label_sums, label)).tolist()
-        progress.items_done += 1
-        self._whole = True
+        self._progress = progress  # in one step: a Ctrl-C anywhere before it undoes the picture
 
     def _save(self) -> None:
-        if self._whole:
-            self._progress.shard_bytes = self._writer.sizes()
-            write_journal(self.workspace, self._progress)
+        self._writer.flush()
+        write_journal(self.workspace, self._progress)
 
     def _manifest(self) -> Manifest:
         progress, choices, order = self._progress, self.preparation, self.order

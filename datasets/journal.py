@@ -53,6 +53,7 @@ class ShardWriter:
         self._shards = shards
         self._opened = []
         self._digests = []
+        self._sizes = []
 
     def start(self, progress: Progress) -> bool:
         """Open the files at the lengths that `progress` knows; False if they are not there."""
@@ -68,6 +69,7 @@ class ShardWriter:
             [open(self.directory / name, "ab") for name in row]  # noqa: SIM115 - see close
             for row in self.files
         ]
+        self._sizes = [list(lengths) for lengths in sizes]
         self._digests = [[_digest(self.directory / name) for name in row] for row in self.files]
         return True
 
@@ -77,14 +79,18 @@ class ShardWriter:
         for level, record in enumerate(records):
             self._opened[level][shard].write(record)
             self._digests[level][shard].update(record)
+            self._sizes[level][shard] += len(record)
 
     def sizes(self) -> list[list[int]]:
-        """Put everything on disk and return the lengths of the files."""
+        """Return the lengths of the files."""
+        return [list(row) for row in self._sizes]
+
+    def flush(self) -> None:
+        """Put everything on disk."""
         for row in self._opened:
             for file in row:
                 file.flush()
                 os.fsync(file.fileno())
-        return [[file.tell() for file in row] for row in self._opened]
 
     def close(self) -> None:
         """Close the files; what is not yet on disk may be lost."""

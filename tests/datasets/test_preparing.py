@@ -249,6 +249,27 @@ def test_full_disk_is_told_and_can_be_continued(pictures, tmp_path, monkeypatch)
     assert content(out) == content(tmp_path / "expected")
 
 
+def test_ctrl_c_in_the_middle_of_a_picture_keeps_the_ones_before(
+    pictures, tmp_path, monkeypatch, capsys
+):
+    write = ShardWriter.write
+    out = tmp_path / "set"
+
+    def write_interrupted(self, image, records):
+        write(self, image, records)
+        if image == 13:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ShardWriter, "write", write_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(str(pictures), out, SMALL, Order(), workers=1)
+    monkeypatch.undo()
+    prepare(str(pictures), out, SMALL, Order(), workers=1)
+    assert "continuing after 13 images" in capsys.readouterr().err
+    prepare(str(pictures), tmp_path / "expected", SMALL, Order(), workers=1)
+    assert content(out) == content(tmp_path / "expected")
+
+
 def test_no_start_where_the_disk_is_too_small(pictures, tmp_path, monkeypatch):
     usage = shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
