@@ -13,6 +13,9 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic_directory
 from training.state import TrainState
 
+# Early checkpoints hold them; between minibatches they are zero.
+OLD_ACCUMULATORS = re.compile(r"(generator|discriminator)_optimizer/(main|regularizer)/")
+
 
 def save_checkpoint(run: Path, state: TrainState, progress: dict[str, Any], *, keep: int) -> Path:
     """Write checkpoints/<images shown> of a run, and remove all but the newest `keep`.
@@ -74,7 +77,8 @@ def load_checkpoint(path: Path, state: TrainState) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} cannot be used: {problem}")
     variables = state.by_name()
     with np.load(path / "state.npz", allow_pickle=False) as arrays:
-        _check_names(path, set(arrays.files), set(variables))
+        stored = {name for name in arrays.files if not OLD_ACCUMULATORS.match(name)}
+        _check_names(path, stored, set(variables))
         for name, variable in variables.items():
             array = arrays[name]
             if array.shape != tuple(variable.shape):

@@ -33,13 +33,15 @@ def estimate_sizes(config: RunConfig, generator, discriminator) -> list[str]:
         for name, network in (("G", generator), ("D", discriminator))
     }
     accumulators = 2 if config.training.batch_size > config.training.batch_per_device else 0
-    state = 4 * (values["G"] * (4 + accumulators) + values["D"] * (3 + accumulators))
+    checkpoint = 4 * (4 * values["G"] + 3 * values["D"])
+    memory = checkpoint + 4 * accumulators * (values["G"] + values["D"])
     snapshot = 4 * (2 * values["G"] + values["D"])
     features = _count_features(config)
     batch = config.training.batch_per_device
     work = (count_multiply_adds(generator.evaluate_once) / 2) * 2e-9
     return [
-        f"state of the run: {state / 1e6:.0f} MB in memory and in each checkpoint",
+        f"state of the run: {memory / 1e6:.0f} MB in memory, {checkpoint / 1e6:.0f} MB in each"
+        " checkpoint",
         f"snapshot: at most {snapshot / 1e6:.0f} MB",
         f"activations: about {features * batch * 4 / 1e9:.2f} GB for {batch} images at a time "
         "(estimate; lower training.batch_per_device if memory runs out)",

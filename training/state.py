@@ -66,8 +66,8 @@ def _own_variables(module: tf.Module) -> dict[str, tf.Variable]:
     """Return a module's variables, for an optimiser without those that it trains."""
     if not isinstance(module, Adam):
         return variables_by_name(module)
+    # Not the accumulators: between minibatches they are zero, and their number is the machine's.
     own = [module.step, *module.m, *module.v]
-    own += [variable for variables in module.accumulators.values() for variable in variables]
     return {variable.name.removesuffix(":0"): variable for variable in own}
 
 
