@@ -8,7 +8,7 @@ Letters: B batch, F positions of X, T positions of Y, A heads, h head size, C/D/
 Nothing of size F x d is ever made: queries, centroids and values enter through products that are
 folded together first. With Q = X Wq + P Wp + b, the scores Q K^T are X (Wq K^T) + P (Wp K^T) +
 b K^T; the output (softmax(S) V) Wo is softmax(S) (V Wo). The cost per image position is then
-proportional to the number of latents, not to the width d.
+proportional to the number of latents, not to the width d. See elements.py.
 """
 
 import math
@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from dnnlib.ops import attention_gain
 from dnnlib.random_streams import RandomStream
+from gansformer.elements import Elements, multiply_heads, project, split_heads
 from gansformer.layers import Dense
 from gansformer.variables import Scope
 
@@ -125,7 +127,7 @@ class Attention(tf.Module):
         from_positions: [F, p], to_positions: [T, p']. mask: [B, T], 1 keeps and 0 hides a column.
         assignment: [B, A, T, F] for centroids="carried". random: given in training, for dropout.
         """
-        elements = _Elements(
+        elements = Elements(
             x,
             from_positions,
             content=self.query,
@@ -133,7 +135,7 @@ class Attention(tf.Module):
             heads=self.heads,
             apart=self.clusters,
         )
-        bias = 0.0 if mask is None else (1.0 - mask[:, None, None, :]) * -10000.0
+        bias = None if mask is None else tf.tile((1.0 - mask) * -10000.0, [1, self.heads])
         if not self.clusters:
             if self.collect is None:
                 keys = self._keys(y, to_positions)  # [B, A, T, h]
@@ -153,13 +155,12 @@ class Attention(tf.Module):
         return AttentionResult(features, probabilities, assignment)
 
     def _keys(self, y: tf.Tensor, to_positions: tf.Tensor | None) -> tf.Tensor:
-        return _split_heads(_project(y, to_positions, self.key, self.to_position), self.heads)
+        return split_heads(project(y, to_positions, self.key, self.to_position), self.heads)
 
     def _attend_keys(self, elements, keys, bias, random) -> tf.Tensor:
-        scores = elements.scores(keys)
-        for _ in range(self.iterations):  # the official code rescales once for each iteration
-            scores = scores / math.sqrt(self.head_size) + bias
-        return self._dropout(tf.nn.softmax(scores), random)  # [B, F, A, T]
+        # The official code rescales once for each iteration.
+        scale = self.head_size ** (-self.iterations / 2)
+        return self._dropout(elements.attend(keys, scale, bias), random)  # [B, F, A, T]
 
     def _first_centroids(self, elements, assignment: tf.Tensor | None) -> tf.Tensor:
         if self.centroids == "learned":
@@ -167,16 +168,16 @@ class Attention(tf.Module):
         if self.centroids == "carried":
             return elements.centroids(assignment)
         centroids = self.queries_to_centroids(elements.project())  # [B, F = T, 2d]
-        return _split_heads(centroids, self.heads)  # [B, A, T, 2h]
+        return split_heads(centroids, self.heads)  # [B, A, T, 2h]
 
     def _attend_centroids(self, elements, centroids, bias, random) -> tf.Tensor:
         probabilities = None
         for iteration, weights in enumerate(self.score_weights):
             if iteration:
                 centroids = elements.centroids(_assign(probabilities))
-            scores = elements.scores(centroids * weights) / math.sqrt(self.head_size) + bias
+            probabilities = elements.attend(centroids * weights, self.head_size**-0.5, bias)
             stream = random and random.fold(f"iteration{iteration}")
-            probabilities = self._dropout(tf.nn.softmax(scores), stream)
+            probabilities = self._dropout(probabilities, stream)
         return probabilities  # [B, F, A, T]
 
     def _dropout(self, probabilities: tf.Tensor, random: RandomStream | None) -> tf.Tensor:
@@ -194,80 +195,36 @@ class Attention(tf.Module):
         return probabilities
 
     def _integrate(self, x: tf.Tensor, probabilities: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Normalise x and add, multiply by, or both, the control o = concat_heads(P V) Wo + bo.
-
-        o is P (V Wo) + bo. What normalisation subtracts or multiplies is one number for each
-        position or for each feature, and enters the same matrix product.
-        """
+        """Normalise x and add, multiply by, or both, the control o = concat_heads(P V) Wo + bo."""
+        values = self._values(y)
+        probabilities = tf.reshape(probabilities, [-1, probabilities.shape[1], values.shape[1] - 1])
+        if self.integration == "mul" and self.norm != "instance":
+            plus_one = values + tf.one_hot([values.shape[1] - 1], values.shape[1])[:, :, None]
+            return attention_gain(x, probabilities, plus_one, normalize=self.norm != "none")
+        left = tf.concat([probabilities, tf.ones_like(probabilities[:, :, :1])], axis=2)
+        control = tf.matmul(tf.cast(left, x.dtype), tf.cast(values, x.dtype))
         mean, scale = statistics(x, norm=self.norm, integration=self.integration)
-        control = self._control(probabilities, y)
+        if mean is not None:
+            x -= tf.cast(mean, x.dtype)
+        if scale is not None:
+            x *= tf.cast(scale, x.dtype)
         if self.integration == "add":
-            return x + control.minus(mean).compute(x.dtype)
-        gain, shift = control.split() if self.integration == "both" else (control, None)
-        gain = gain.plus_one().times(scale).compute(x.dtype)
-        if shift is None:
-            return x * gain
-        centred = x if mean is None else x - tf.cast(mean, x.dtype)
-        return centred * gain + shift.compute(x.dtype)
+            return x + control
+        if self.integration == "mul":
+            return x * (control + 1)
+        gain, shift = tf.split(control, 2, axis=2)
+        return x * (gain + 1) + shift
 
-    def _control(self, probabilities: tf.Tensor, y: tf.Tensor) -> "_AffineProduct":
-        """Return o, [B, F, C] (2C for "both"), as a product that is still to be computed."""
-        positions, columns = probabilities.shape[1], y.shape[1]
+    def _values(self, y: tf.Tensor) -> tf.Tensor:
+        """Return V Wo for each head, and bo as the last row: float32 [B, A T + 1, outputs]."""
+        columns = y.shape[1]
         values = tf.cast(self.value(y), tf.float32)
         values = tf.reshape(values, [-1, columns, self.heads, self.head_size])
         weight = tf.reshape(self.out.scaled_weight(), [self.heads, self.head_size, -1])
-        values = _by_head(tf.transpose(values, [0, 2, 1, 3]), weight)  # [B, A, T, C]
+        values = multiply_heads(tf.transpose(values, [0, 2, 1, 3]), weight)  # [B, A, T, C]
         values = tf.reshape(values, [-1, self.heads * columns, weight.shape[-1]])
         bias = tf.tile(self.out.scaled_bias()[None, None], [tf.shape(values)[0], 1, 1])
-        left = tf.reshape(probabilities, [-1, positions, self.heads * columns])
-        return _AffineProduct(
-            tf.concat([left, tf.ones_like(left[:, :, :1])], axis=2),
-            tf.concat([values, bias], axis=1),
-        )
-
-
-class _AffineProduct(NamedTuple):
-    """P V + b as the one product [P | 1] [V ; b] of left [B, F, n] and right [B, n, C]."""
-
-    left: tf.Tensor
-    right: tf.Tensor
-
-    def plus_one(self) -> "_AffineProduct":
-        """Return P V + b + 1."""
-        return self._replace(right=self.right + _last_row(self.right))
-
-    def minus(self, mean: tf.Tensor | None) -> "_AffineProduct":
-        """Return P V + b - mean; mean: [B, F, 1] or [B, 1, C]."""
-        if mean is None:
-            return self
-        if mean.shape[1] == 1:
-            return self._replace(right=self.right - mean * _last_row(self.right))
-        return _AffineProduct(
-            tf.concat([self.left, mean], axis=2),
-            tf.concat([self.right, -tf.ones_like(self.right[:, :1])], axis=1),
-        )
-
-    def times(self, scale: tf.Tensor | None) -> "_AffineProduct":
-        """Return (P V + b) scale; scale: [B, F, 1] or [B, 1, C]."""
-        if scale is None:
-            return self
-        if scale.shape[1] == 1:
-            return self._replace(right=self.right * scale)
-        return self._replace(left=self.left * scale)
-
-    def split(self) -> tuple["_AffineProduct", "_AffineProduct"]:
-        """Return the products for the first and the second half of the features."""
-        first, second = tf.split(self.right, 2, axis=2)
-        return self._replace(right=first), self._replace(right=second)
-
-    def compute(self, dtype: tf.DType) -> tf.Tensor:
-        """Return [B, F, C] in the type `dtype`."""
-        return tf.matmul(tf.cast(self.left, dtype), tf.cast(self.right, dtype))
-
-
-def _last_row(right: tf.Tensor) -> tf.Tensor:
-    """Return [1, n, 1] that is 1 in the last row, where the bias is."""
-    return tf.one_hot([right.shape[1] - 1], right.shape[1])[:, :, None]
+        return tf.concat([values, bias], axis=1)
 
 
 class _Collect(tf.Module):
@@ -298,10 +255,10 @@ class _Collect(tf.Module):
 
     def __call__(self, x, y, from_positions, to_positions) -> tf.Tensor:
         """x: [B, F, C], y: [B, T, D] -> [B, A, T, h]."""
-        queries = _project(y, to_positions, self.query, self.query_position)
-        queries = _split_heads(queries, self.heads)  # [B, A, T, h]
+        queries = project(y, to_positions, self.query, self.query_position)
+        queries = split_heads(queries, self.heads)  # [B, A, T, h]
         keys, values = (
-            _Elements(x, from_positions, content=content, place=place, heads=self.heads)
+            Elements(x, from_positions, content=content, place=place, heads=self.heads)
             for content, place in (
                 (self.key, self.key_position),
                 (self.value, self.value_position),
@@ -309,71 +266,6 @@ class _Collect(tf.Module):
         )
         scores = keys.scores(queries) / math.sqrt(self.head_size)  # [B, F, A, T]
         return values.centroids(tf.nn.softmax(tf.transpose(scores, [0, 2, 3, 1])))
-
-
-class _Elements:
-    """X Wx + P Wp + b, in heads, kept as its factors.
-
-    As queries they are what positions are compared by. apart: [X Wx + b | P Wp + bp], 2d wide and
-    split into heads after that concatenation, as in the official duplex.
-    """
-
-    def __init__(
-        self,
-        x: tf.Tensor,
-        positions: tf.Tensor | None,
-        *,
-        content: Dense,
-        place: Dense | None,
-        heads: int,
-        apart: bool = False,
-    ):
-        self.x, self.positions, self.heads = x, positions, heads
-        self.content, self.place = content, place
-        weight, bias = content.scaled_weight(), content.scaled_bias()
-        place_weight = place and place.scaled_weight()
-        place_bias = place.scaled_bias() if place else tf.zeros_like(bias)
-        if apart:
-            weight = tf.concat([weight, tf.zeros_like(weight)], axis=1)  # [C, 2d]
-            place_weight = place and tf.concat([tf.zeros_like(place_weight), place_weight], axis=1)
-            bias = tf.concat([bias, place_bias], axis=0)
-        else:
-            bias = bias + place_bias
-        self.weight, self.bias = self._heads(weight), self._heads(bias[None])
-        self.place_weight = None if place is None else self._heads(place_weight)
-
-    def _heads(self, weight: tf.Tensor) -> tf.Tensor:
-        weight = tf.reshape(weight, [weight.shape[0], self.heads, -1])
-        return tf.transpose(weight, [1, 0, 2])  # [A, in, h]
-
-    def scores(self, targets: tf.Tensor) -> tf.Tensor:
-        """Return the inner products with targets [B or 1, A, T, h], float32 [B, F, A, T]."""
-        heads, columns = targets.shape[1:3]
-        scores = _product(self.x, _fold(self.weight, targets))
-        offset = tf.transpose(_fold(self.bias, targets), [0, 2, 1])  # [B or 1, 1, A T]
-        if self.place_weight is not None:
-            folded = _fold(self.place_weight, targets)
-            offset += tf.matmul(self.positions, folded, transpose_b=True)
-        scores = tf.cast(scores, tf.float32) + offset
-        return tf.reshape(scores, [-1, self.x.shape[1], heads, columns])
-
-    def centroids(self, assignment: tf.Tensor) -> tf.Tensor:
-        """Return the assigned means of the elements, [B, A, T, h]. assignment: [B, A, T, F]."""
-        total = self._means(assignment, tf.cast(self.x, tf.float32), self.weight)
-        if self.place_weight is not None:
-            total += self._means(assignment, self.positions, self.place_weight)
-        mass = tf.reduce_sum(assignment, axis=-1, keepdims=True)  # [B, A, T, 1]
-        return total + mass * self.bias  # bias: [A, 1, h]
-
-    def _means(self, assignment: tf.Tensor, x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-        """Project the assigned means of x [B or none, F, C] by weight [A, C, h]: [B, A, T, h]."""
-        _, heads, centroids, positions = assignment.shape
-        means = tf.matmul(tf.reshape(assignment, [-1, heads * centroids, positions]), x)
-        return _by_head(tf.reshape(means, [-1, heads, centroids, x.shape[-1]]), weight)
-
-    def project(self) -> tf.Tensor:
-        """Return X Wx + P Wp + b itself, [B, F, d]."""
-        return _project(self.x, self.positions, self.content, self.place)
 
 
 class _Gate(tf.Module):
@@ -435,45 +327,6 @@ def _assign(probabilities: tf.Tensor) -> tf.Tensor:
     """From P [B, F, A, T] to each column's shares of the positions, [B, A, T, F]."""
     columns = tf.transpose(probabilities, [0, 2, 3, 1])
     return columns / (tf.reduce_sum(columns, axis=-1, keepdims=True) + 1e-8)
-
-
-def _project(x: tf.Tensor, positions: tf.Tensor | None, content: Dense, place: Dense | None):
-    """Return X W + b [+ P Wp + bp], float32 [B, N, d]."""
-    projected = tf.cast(content(x), tf.float32)
-    return projected if place is None else projected + place(positions)
-
-
-def _split_heads(x: tf.Tensor, heads: int) -> tf.Tensor:
-    """From [B, N, A h] to [B, A, N, h]."""
-    x = tf.reshape(x, [-1, x.shape[1], heads, x.shape[2] // heads])
-    return tf.transpose(x, [0, 2, 1, 3])
-
-
-def _fold(weight: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Multiply targets [B, A, T, h] by weight [A, in, h], giving [B, A T, in]."""
-    _, heads, columns, _ = targets.shape
-    folded = _by_head(targets, tf.transpose(weight, [0, 2, 1]))
-    return tf.reshape(folded, [-1, heads * columns, weight.shape[1]])
-
-
-def _by_head(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """Multiply x [B, A, T, h] by weight [A, h, o] of each head, giving [B, A, T, o]."""
-    _, heads, columns, size = x.shape
-    if heads > 1:
-        return tf.matmul(x, weight)
-    flat = tf.matmul(tf.reshape(x, [-1, size]), weight[0])  # one product instead of B small ones
-    return tf.reshape(flat, [-1, 1, columns, weight.shape[2]])
-
-
-def _product(x: tf.Tensor, folded: tf.Tensor) -> tf.Tensor:
-    """Multiply x [B, F, C] by the transpose of folded [B or 1, M, C], in the type of x."""
-    folded = tf.cast(folded, x.dtype)
-    if folded.shape[0] != 1:
-        return tf.matmul(x, folded, transpose_b=True)
-    flat = tf.reshape(x, [-1, x.shape[2]])
-    return tf.reshape(
-        tf.matmul(flat, folded[0], transpose_b=True), [-1, x.shape[1], folded.shape[1]]
-    )
 
 
 def _optional_dense(scope: Scope, inputs: int | None, outputs: int, suffix: str) -> Dense | None:

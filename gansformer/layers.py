@@ -12,6 +12,7 @@ import tensorflow as tf
 from dnnlib.ops import (
     activation_gain,
     bias_act,
+    conv3x3,
     conv_downsample2d,
     scale_channels,
     setup_kernel,
@@ -168,6 +169,8 @@ def convolve(
         return upsample_conv2d(x, weight, kernel)
     if resample == "down":
         return conv_downsample2d(x, weight, kernel)
+    if weight.shape[0] == 3:
+        return conv3x3(x, weight)
     return tf.nn.conv2d(x, weight, strides=1, padding="SAME")
 
 

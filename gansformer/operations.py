@@ -24,6 +24,19 @@ def _convolution(operation: tf.Operation) -> int:
     return height * width * inputs * operation.outputs[0].shape.num_elements()
 
 
+def _fast_convolution(operation: tf.Operation) -> int:
+    """What the convolution would take directly, whatever the algorithm."""
+    return 9 * operation.inputs[0].shape[-1] * operation.outputs[0].shape.num_elements()
+
+
+def _attention_scores(operation: tf.Operation) -> int:
+    return operation.outputs[0].shape.num_elements() * operation.inputs[2].shape[-1]
+
+
+def _attention_values(operation: tf.Operation) -> int:
+    return operation.outputs[0].shape.num_elements() * operation.inputs[2].shape[1]
+
+
 def _transposed_convolution(operation: tf.Operation) -> int:
     height, width, outputs, _ = operation.inputs[1].shape
     return height * width * outputs * operation.inputs[2].shape.num_elements()
@@ -53,6 +66,9 @@ def _has(operation: tf.Operation, name: str) -> bool:
 
 _COUNTS = {
     "Conv2D": _convolution,
+    "GansformerConv3x3": _fast_convolution,
+    "GansformerAttentionProbabilities": _attention_scores,
+    "GansformerAttentionGain": _attention_values,
     "Conv2DBackpropInput": _transposed_convolution,
     "MatMul": _matrix_product,
     "BatchMatMulV2": _matrix_product,

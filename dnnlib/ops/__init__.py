@@ -1,7 +1,14 @@
-"""StyleGAN2's operations upfirdn2d, bias_act and scale_channels, and resampling built on them."""
+"""StyleGAN2's operations upfirdn2d, bias_act and modulated convolution, and resampling."""
 
 from dnnlib.ops.activations import activation_gain
-from dnnlib.ops.dispatch import bias_act, scale_channels, upfirdn2d
+from dnnlib.ops.dispatch import (
+    attention_gain,
+    attention_probabilities,
+    bias_act,
+    conv3x3,
+    scale_channels,
+    upfirdn2d,
+)
 from dnnlib.ops.implementations import implementation, set_implementation
 from dnnlib.ops.resampling import (
     conv_downsample2d,
@@ -14,7 +21,10 @@ from dnnlib.ops.resampling import (
 
 __all__ = [
     "activation_gain",
+    "attention_gain",
+    "attention_probabilities",
     "bias_act",
+    "conv3x3",
     "conv_downsample2d",
     "downsample2d",
     "filter2d",

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.ops import reference
+from dnnlib.ops import native_cpu, reference
 from dnnlib.ops.activations import find_activation
 from dnnlib.ops.resample_geometry import Resampling
 
@@ -73,29 +73,25 @@ class NativeOps:
         """Return x * scale.  x: [B, ..., C], scale: [B, C]."""
         if self._has_cuda:  # this kernel is for the CPU only
             return reference.scale_channels(x, scale)
-        return self._scale(x, tf.cast(scale, tf.float32))
+        return native_cpu.scale_channels(self._library, x, tf.cast(scale, tf.float32))
 
-    def _scale(self, x, scale):
-        @tf.custom_gradient
-        def apply(x, scale):
-            y = self._library.gansformer_scale_channels(x=x, scale=scale)
-            return y, lambda dy: self._scale_gradient(dy, x, scale)
+    def conv3x3(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Cross-correlate.  x: [B, H, W, I], weights: [3, 3, I, O] -> [B, H, W, O]."""
+        if self._has_cuda or x.dtype != tf.float32 or not native_cpu.can_convolve(weights):
+            return reference.conv3x3(x, weights)
+        return native_cpu.conv3x3(self._library, x, weights)
 
-        return apply(x, scale)
+    def attention_probabilities(self, x, places, weights, bias, *, heads: int) -> tf.Tensor:
+        """Return softmax([x | places] weights^T + bias) over the columns of each head."""
+        if self._has_cuda or weights.shape[1] // heads > native_cpu.MAXIMUM_COLUMNS:
+            return reference.attention_probabilities(x, places, weights, bias, heads=heads)
+        return native_cpu.attention_probabilities(self._library, x, places, weights, bias, heads)
 
-    def _scale_gradient(self, dy, x, scale):
-        """Return dy * scale and the sums of dy * x over all but batch and channels."""
-
-        @tf.custom_gradient
-        def apply(dy, x, scale):
-            def gradient(v, v_scale):
-                through_dx, dscale = self._scale_gradient(v, dy, scale)
-                return through_dx + self._scale(x, v_scale), self._scale(dy, v_scale), dscale
-
-            dx, dscale = self._library.gansformer_scale_channels_gradient(dy=dy, x=x, scale=scale)
-            return (dx, dscale), gradient
-
-        return apply(dy, x, scale)
+    def attention_gain(self, x, probabilities, values, *, normalize: bool) -> tf.Tensor:
+        """Return x * ([probabilities | 1] values), x normalised first if `normalize`."""
+        if self._has_cuda or probabilities.shape[2] > native_cpu.MAXIMUM_COLUMNS:
+            return reference.attention_gain(x, probabilities, values, normalize=normalize)
+        return native_cpu.attention_gain(self._library, x, probabilities, values, normalize)
 
 
 @dataclasses.dataclass(frozen=True)

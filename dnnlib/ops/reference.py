@@ -1,4 +1,4 @@
-"""upfirdn2d and bias_act in plain TensorFlow: the tested definition, and the automatic fallback.
+"""The operations in plain TensorFlow: the tested definition, and the automatic fallback.
 
 TensorFlow differentiates these functions itself, to any order. 16-bit inputs are computed in
 float32 and rounded once at the end, as the native kernels do. The forms below were the fastest of
@@ -51,6 +51,41 @@ def scale_channels(x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     ones = [1] * (x.shape.rank - 2)
     spread = tf.reshape(scale, [shape[0], *ones, shape[1]])  # [B, 1, ..., C]
     return x * tf.cast(spread, x.dtype)
+
+
+def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Cross-correlate, zeros around x.  x: [B, H, W, I], weights: [3, 3, I, O] -> [B, H, W, O]."""
+    return tf.nn.conv2d(x, weights, strides=1, padding="SAME")
+
+
+def attention_probabilities(
+    x: tf.Tensor, places: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor, *, heads: int
+) -> tf.Tensor:
+    """Return softmax([x | places] weights^T + bias) over the columns of each head."""
+    content, place = tf.split(weights, [x.shape[2], places.shape[1]], axis=2)
+    offset = tf.matmul(places, place, transpose_b=True) + bias[:, None]  # [S, F, A T]
+    scores = tf.cast(_product(x, tf.cast(content, x.dtype)), tf.float32) + offset
+    by_head = tf.reshape(scores, [-1, scores.shape[1], heads, scores.shape[2] // heads])
+    return tf.reshape(tf.nn.softmax(by_head), tf.shape(scores))
+
+
+def attention_gain(
+    x: tf.Tensor, probabilities: tf.Tensor, values: tf.Tensor, *, normalize: bool
+) -> tf.Tensor:
+    """Return x * ([probabilities | 1] values), x divided by its root mean square if `normalize`."""
+    left = tf.concat([probabilities, tf.ones_like(probabilities[:, :, :1])], axis=2)
+    if normalize:  # one number for each position: it enters the same product
+        power = tf.reduce_mean(tf.square(x), axis=2, keepdims=True)
+        left *= tf.math.rsqrt(tf.cast(power, tf.float32) + 1e-8)
+    return x * tf.matmul(tf.cast(left, x.dtype), tf.cast(values, x.dtype))
+
+
+def _product(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Multiply x [B, F, C] by the transpose of weights [B or 1, M, C]."""
+    if weights.shape[0] != 1:
+        return tf.matmul(x, weights, transpose_b=True)
+    flat = tf.matmul(tf.reshape(x, [-1, x.shape[2]]), weights[0], transpose_b=True)
+    return tf.reshape(flat, [-1, x.shape[1], weights.shape[1]])
 
 
 _ACTIVATE = {

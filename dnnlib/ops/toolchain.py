@@ -14,7 +14,14 @@ from dnnlib.errors import UserError
 SOURCE = Path(__file__).parent / "src"
 LIBRARY_NAME = "libgansformer_ops.so"
 CAPABILITIES = ("70", "75", "80", "86", "89", "90")  # nvcc 13 has dropped 70
-KERNEL_SOURCES = ("upfirdn2d_cpu", "bias_act_cpu", "scale_channels_cpu")
+TENSORFLOW_SOURCES = ("tensorflow_ops", "tensorflow_cpu_ops", "tensorflow_attention_ops")
+KERNEL_SOURCES = (
+    "upfirdn2d_cpu",
+    "bias_act_cpu",
+    "scale_channels_cpu",
+    "conv3x3_cpu",
+    "attention_cpu",
+)
 CUDA_SOURCES = ("upfirdn2d_cuda", "bias_act_cuda")
 _KERNEL_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math")
 
@@ -61,14 +68,13 @@ class Toolchain:
         """Commands that make the object files in `folder`; they may run side by side."""
         host = [self.compiler, "-c", *self._host_flags(), f"-I{SOURCE}"]
         cuda_mark = ["-DGANSFORMER_CUDA"] if self.nvcc else []
+        flags = {name: [*self._tensorflow_flags(), "-O2", "-w", *cuda_mark]
+                 for name in TENSORFLOW_SOURCES}  # fmt: skip
+        flags |= {name: [*_KERNEL_FLAGS, *_vector_flags()] for name in KERNEL_SOURCES}
         commands = [
-            [*host, *self._tensorflow_flags(), "-O2", "-w", *cuda_mark,
-             str(SOURCE / "tensorflow_ops.cc"), "-o", str(folder / "tensorflow_ops.o")]
-        ]  # fmt: skip
-        for name in KERNEL_SOURCES:
-            flags = [*_KERNEL_FLAGS, *_vector_flags()]
-            commands.append([*host, *flags, str(SOURCE / f"{name}.cc"), "-o",
-                             str(folder / f"{name}.o")])  # fmt: skip
+            [*host, *options, str(SOURCE / f"{name}.cc"), "-o", str(folder / f"{name}.o")]
+            for name, options in flags.items()
+        ]
         if self.nvcc:
             commands += [cuda_command(self, name, folder) for name in CUDA_SOURCES]
         return commands
@@ -77,7 +83,7 @@ class Toolchain:
         """The command that makes the library in `folder` out of the object files there."""
         import tensorflow as tf
 
-        names = ["tensorflow_ops.o", *(f"{name}.o" for name in KERNEL_SOURCES)]
+        names = [f"{name}.o" for name in (*TENSORFLOW_SOURCES, *KERNEL_SOURCES)]
         linker, flags = self.compiler, tf.sysconfig.get_link_flags()
         if self.nvcc:  # it knows where its runtime library is, and -l:NAME only through -Xlinker
             names += [f"{name}.o" for name in CUDA_SOURCES]

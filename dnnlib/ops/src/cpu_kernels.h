@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "bias_act.h"
+#include "conv3x3.h"
 #include "upfirdn2d.h"
 
 namespace gansformer {
@@ -52,6 +53,53 @@ void scale_channels_cpu(const ScalePlan& plan, const T* x, const float* scale, T
 template <typename T>
 void scale_channels_gradient_cpu(const ScalePlan& plan, const T* dy, const T* x,
                                  const float* scale, T* dx, float* dscale,
+                                 const ParallelFor& parallel_for);
+
+// y = x correlated with weights [3, 3, inputs, outputs], zeros around x. transposed: with the adjoint
+// of that, from weights [3, 3, outputs, inputs].
+void conv3x3_cpu(const Conv3x3Plan& plan, const float* x, const float* weights, bool transposed,
+                 float* y, const ParallelFor& parallel_for);
+
+// dweights [3, 3, inputs, outputs] of y = conv3x3(x, weights). It is summed up in `shares` parts,
+// whose number decides on the rounding.
+void conv3x3_weight_gradient_cpu(const Conv3x3Plan& plan, const float* x, const float* dy,
+                                 int shares, float* dweights, const ParallelFor& parallel_for);
+
+constexpr int kMaximumColumns = 256;  // that a position attends to
+
+// shared: one set of weights and bias for all samples.
+struct AttentionPlan {
+  std::int64_t batch, positions;
+  int channels, place_channels, heads, columns;
+  bool shared;
+};
+
+// P = softmax of [x | places] weights' + bias over the columns of each head. x: [batch, positions,
+// channels], places: [positions, place_channels], weights: [sets, heads * columns, channels +
+// place_channels], bias: [sets, heads * columns] -> [batch, positions, heads * columns].
+template <typename T>
+void attention_probabilities_cpu(const AttentionPlan& plan, const T* x, const float* places,
+                                 const float* weights, const float* bias, float* probabilities,
+                                 const ParallelFor& parallel_for);
+
+// dweights: for each sample [heads * columns, channels + place_channels + 1], the last for the bias.
+template <typename T>
+void attention_probabilities_gradient_cpu(const AttentionPlan& plan, const float* upstream,
+                                          const float* probabilities, const T* x,
+                                          const float* places, const float* weights, T* dx,
+                                          float* dweights, const ParallelFor& parallel_for);
+
+// y = x * ([P | 1] values), normalize: with x divided by its root mean square over channels first.
+// values: [batch, heads * columns + 1, channels].
+template <typename T>
+void attention_gain_cpu(const AttentionPlan& plan, const T* x, const float* probabilities,
+                        const float* values, bool normalize, T* y,
+                        const ParallelFor& parallel_for);
+
+template <typename T>
+void attention_gain_gradient_cpu(const AttentionPlan& plan, const T* upstream, const T* x,
+                                 const float* probabilities, const float* values, bool normalize,
+                                 T* dx, float* dprobabilities, float* dvalues,
                                  const ParallelFor& parallel_for);
 
 }  // namespace gansformer

@@ -1,63 +1,16 @@
-// The TensorFlow ops around the kernels: attributes, shapes, memory, threads and streams.
+// The TensorFlow ops that run on CPUs and GPUs: attributes, shapes, memory, threads and streams.
 #include <algorithm>
 #include <limits>
 #include <string>
 #include <vector>
 
-#include "cpu_kernels.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
-#include "tensorflow/core/util/work_sharder.h"
+#include "tensorflow_support.h"
 #ifdef GANSFORMER_CUDA
 #include "cuda_launch.h"
 #include "xla/stream_executor/stream.h"
 #endif
 
 namespace gansformer {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
-
-#define ELEMENT_TYPES "T: {float, bfloat16, half}"
-
-template <typename TensorType> struct Storage;
-template <> struct Storage<float> {
-  using Type = float;
-  static constexpr int kCode = kFloat32;
-};
-template <> struct Storage<tensorflow::bfloat16> {
-  using Type = BFloat16;
-  static constexpr int kCode = kBFloat16;
-};
-template <> struct Storage<Eigen::half> {
-  using Type = Float16;
-  static constexpr int kCode = kFloat16;
-};
-
-template <typename T>
-const typename Storage<T>::Type* read(const Tensor& tensor) {
-  return reinterpret_cast<const typename Storage<T>::Type*>(tensor.flat<T>().data());
-}
-
-template <typename T>
-typename Storage<T>::Type* write(Tensor* tensor) {
-  return reinterpret_cast<typename Storage<T>::Type*>(tensor->flat<T>().data());
-}
-
-const float* read_or_null(const Tensor& tensor) {  // an empty tensor stands for "none"
-  return tensor.NumElements() == 0 ? nullptr : tensor.flat<float>().data();
-}
-
-ParallelFor threads_of(OpKernelContext* context) {
-  const auto* workers = context->device()->tensorflow_cpu_worker_threads();
-  return [workers](std::int64_t count, std::int64_t cycles, const Body& body) {
-    tensorflow::Shard(workers->num_threads, workers->workers, count, cycles, body);
-  };
-}
 
 // The device part of an op: the same calls for both devices.
 struct Cpu {
@@ -361,94 +314,6 @@ class BiasActDerivativeOp : public BiasActBase {
     }
   }
 };
-
-// ----- scale_channels (CPU only: TensorFlow's own is good enough on GPUs) -----
-
-REGISTER_OP("GansformerScaleChannels")
-    .Input("x: T")
-    .Input("scale: float")
-    .Output("y: T")
-    .Attr(ELEMENT_TYPES)
-    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) -> absl::Status {
-      c->set_output(0, c->input(0));
-      return absl::OkStatus();
-    });
-
-REGISTER_OP("GansformerScaleChannelsGradient")
-    .Input("dy: T")
-    .Input("x: T")
-    .Input("scale: float")
-    .Output("dx: T")
-    .Output("dscale: float")
-    .Attr(ELEMENT_TYPES)
-    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) -> absl::Status {
-      c->set_output(0, c->input(0));
-      c->set_output(1, c->input(2));
-      return absl::OkStatus();
-    });
-
-// Checks that x is [batch, ..., channels] and scale [batch, channels].
-bool make_scale_plan(OpKernelContext* context, const Tensor& x, const Tensor& scale,
-                     ScalePlan* plan) {
-  const int rank = x.dims();
-  const bool good = rank >= 2 && scale.dims() == 2 && scale.dim_size(0) == x.dim_size(0) &&
-                    scale.dim_size(1) == x.dim_size(rank - 1);
-  if (!good) {
-    context->CtxFailure(absl::InvalidArgumentError("scale must be [batch, channels] of x"));
-    return false;
-  }
-  plan->batch = x.dim_size(0), plan->channels = x.dim_size(rank - 1), plan->pixels = 1;
-  for (int i = 1; i < rank - 1; ++i) plan->pixels *= x.dim_size(i);
-  return true;
-}
-
-template <typename T>
-class ScaleChannelsOp : public OpKernel {
- public:
-  using OpKernel::OpKernel;
-
-  void Compute(OpKernelContext* context) override {
-    const Tensor &x = context->input(0), &scale = context->input(1);
-    ScalePlan plan;
-    if (!make_scale_plan(context, x, scale, &plan)) return;
-    Tensor* y = nullptr;
-    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &y));
-    scale_channels_cpu(plan, read<T>(x), scale.flat<float>().data(), write<T>(y),
-                       threads_of(context));
-  }
-};
-
-template <typename T>
-class ScaleChannelsGradientOp : public OpKernel {
- public:
-  using OpKernel::OpKernel;
-
-  void Compute(OpKernelContext* context) override {
-    const Tensor &dy = context->input(0), &x = context->input(1), &scale = context->input(2);
-    ScalePlan plan;
-    if (!make_scale_plan(context, dy, scale, &plan)) return;
-    OP_REQUIRES(context, x.shape() == dy.shape(),
-                absl::InvalidArgumentError("dy must have the shape of x"));
-    Tensor *dx = nullptr, *dscale = nullptr;
-    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, dy.shape(), &dx));
-    OP_REQUIRES_OK(context, context->allocate_output(1, scale.shape(), &dscale));
-    scale_channels_gradient_cpu(plan, read<T>(dy), read<T>(x), scale.flat<float>().data(),
-                                write<T>(dx), dscale->flat<float>().data(), threads_of(context));
-  }
-};
-
-#define REGISTER_SCALE(T)                                                              \
-  REGISTER_KERNEL_BUILDER(Name("GansformerScaleChannels")                              \
-                              .Device(tensorflow::DEVICE_CPU)                          \
-                              .TypeConstraint<T>("T"),                                 \
-                          ScaleChannelsOp<T>);                                         \
-  REGISTER_KERNEL_BUILDER(Name("GansformerScaleChannelsGradient")                      \
-                              .Device(tensorflow::DEVICE_CPU)                          \
-                              .TypeConstraint<T>("T"),                                 \
-                          ScaleChannelsGradientOp<T>);
-REGISTER_SCALE(float)
-REGISTER_SCALE(tensorflow::bfloat16)
-REGISTER_SCALE(Eigen::half)
 
 #define REGISTER(DEVICE, NAME, T)                                                                 \
   REGISTER_KERNEL_BUILDER(                                                                        \

@@ -1,0 +1,163 @@
+"""Operations whose compiled kernels exist for CPUs only, differentiable to any order."""
+
+from collections.abc import Callable
+from functools import partial
+
+import tensorflow as tf
+
+from dnnlib.ops import reference
+
+CONV_CHANNELS = 16  # kConvChannels in src/conv3x3.h
+MAXIMUM_COLUMNS = 256  # kMaximumColumns in src/cpu_kernels.h
+
+
+def scale_channels(library, x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """Return x * scale.  x: [B, ..., C], scale: float32 [B, C]."""
+
+    @tf.custom_gradient
+    def apply(x, scale):
+        y = library.gansformer_scale_channels(x=x, scale=scale)
+        return y, lambda dy: _scale_gradient(library, dy, x, scale)
+
+    return apply(x, scale)
+
+
+def _scale_gradient(library, dy, x, scale):
+    """Return dy * scale and the sums of dy * x over all but batch and channels."""
+
+    @tf.custom_gradient
+    def apply(dy, x, scale):
+        def gradient(v, v_scale):
+            through_dx, dscale = _scale_gradient(library, v, dy, scale)
+            dx, ddy = scale_channels(library, x, v_scale), scale_channels(library, dy, v_scale)
+            return through_dx + dx, ddy, dscale
+
+        dx, dscale = library.gansformer_scale_channels_gradient(dy=dy, x=x, scale=scale)
+        return (dx, dscale), gradient
+
+    return apply(dy, x, scale)
+
+
+def can_convolve(weights: tf.Tensor) -> bool:
+    """Whether `conv3x3` takes weights [3, 3, I, O] of this shape."""
+    return all(size and size % CONV_CHANNELS == 0 for size in weights.shape[2:])
+
+
+def conv3x3(library, x: tf.Tensor, weights: tf.Tensor, *, transposed: bool = False) -> tf.Tensor:
+    """Cross-correlate x [B, H, W, I] with weights [3, 3, I, O], zeros around x; all float32.
+
+    transposed: the adjoint of that, from O to I channels.
+    """
+
+    @tf.custom_gradient
+    def apply(x, weights):
+        y = library.gansformer_conv3x3(x=x, weights=weights, transposed=transposed)
+
+        def gradient(dy):
+            dx = conv3x3(library, dy, weights, transposed=not transposed)
+            ends = (dy, x) if transposed else (x, dy)
+            return dx, _conv3x3_weights(library, *ends)
+
+        return y, gradient
+
+    return apply(x, weights)
+
+
+def _conv3x3_weights(library, x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    """Return the gradient [3, 3, I, O] of sum(conv3x3(x, weights) * dy) with respect to weights."""
+
+    @tf.custom_gradient
+    def apply(x, dy):
+        dweights = library.gansformer_conv3x3_weight_gradient(x=x, dy=dy)
+
+        def gradient(v):
+            return conv3x3(library, dy, v, transposed=True), conv3x3(library, x, v)
+
+        return dweights, gradient
+
+    return apply(x, dy)
+
+
+def attention_probabilities(library, x, places, weights, bias, heads: int) -> tf.Tensor:
+    """Return softmax([x | places] weights^T + bias), see dispatch.py."""
+
+    def gradient(probabilities, upstream, x, places, weights, bias):
+        dx, dweights = library.gansformer_attention_probabilities_gradient(
+            upstream=upstream,
+            probabilities=probabilities,
+            x=x,
+            places=places,
+            weights=weights,
+            heads=heads,
+        )
+        if weights.shape[0] == 1:
+            dweights = tf.reduce_sum(dweights, axis=0, keepdims=True)
+        # Only trained positions need the rest; what nobody asks for is not computed.
+        columns = tf.reshape(upstream * probabilities, [*x.shape[:2], heads, -1])
+        shares = tf.reshape(probabilities, tf.shape(columns))
+        scores = columns - shares * tf.reduce_sum(columns, axis=-1, keepdims=True)
+        scores = tf.reshape(scores, tf.shape(probabilities))
+        place_weights = tf.broadcast_to(
+            weights[:, :, x.shape[2] :],
+            [tf.shape(x)[0], weights.shape[1], places.shape[1]],
+        )
+        dplaces = tf.reduce_sum(tf.matmul(scores, place_weights), axis=0)
+        return dx, dplaces, dweights[:, :, :-1], dweights[:, :, -1]
+
+    value = partial(library.gansformer_attention_probabilities, heads=heads)
+    plain = partial(reference.attention_probabilities, heads=heads)
+    return _differentiable(value, gradient, plain)(x, places, weights, bias)
+
+
+def attention_gain(library, x, probabilities, values, normalize: bool) -> tf.Tensor:
+    """Return x * ([probabilities | 1] values), see dispatch.py."""
+
+    def value(x, probabilities, values):
+        return library.gansformer_attention_gain(
+            x=x, probabilities=probabilities, values=values, normalize=normalize
+        )
+
+    def gradient(y, upstream, x, probabilities, values):
+        return tuple(
+            library.gansformer_attention_gain_gradient(
+                upstream=upstream,
+                x=x,
+                probabilities=probabilities,
+                values=values,
+                normalize=normalize,
+            )
+        )
+
+    plain = partial(reference.attention_gain, normalize=normalize)
+    return _differentiable(value, gradient, plain)(x, probabilities, values)
+
+
+def _differentiable(value: Callable, gradient: Callable, plain: Callable) -> Callable:
+    """Return the function y = value(*x) whose first derivative is gradient(y, dy, *x).
+
+    Higher derivatives, which only some regularisers need, are those of the same function `plain`.
+    """
+
+    def first_derivative(y, dy, inputs):
+        @tf.custom_gradient
+        def apply(dy, *inputs):
+            def second(*upstream):
+                with tf.GradientTape() as outer:
+                    outer.watch([dy, *inputs])
+                    with tf.GradientTape() as inner:
+                        inner.watch(inputs)
+                        plain_y = plain(*inputs)
+                    result = inner.gradient(plain_y, inputs, dy, unconnected_gradients="zero")
+                zero = {"unconnected_gradients": "zero"}
+                return outer.gradient(result, [dy, *inputs], list(upstream), **zero)
+
+            return gradient(y, dy, *inputs), second
+
+        return apply(dy, *inputs)
+
+    @tf.custom_gradient
+    def apply(*inputs):
+        y = value(*inputs)
+        return y, lambda dy: first_derivative(tf.stop_gradient(y), dy, inputs)
+
+    return apply

@@ -1,0 +1,107 @@
+// Products of small float32 matrices that lie in the cache.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace gansformer {
+
+#ifdef __AVX512F__
+constexpr int kLanes = 16, kRows = 8;  // kRows x 2 vectors of sums stay in registers
+#else
+constexpr int kLanes = 8, kRows = 4;
+#endif
+constexpr int kPanel = 2 * kLanes;  // neighbouring columns that are computed together
+
+using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
+
+inline Vector load(const float* source) {
+  Vector value;
+  std::memcpy(&value, source, sizeof(value));
+  return value;
+}
+
+inline void store(float* target, Vector value) { std::memcpy(target, &value, sizeof(value)); }
+
+inline std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// Memory that starts with a cache line and is not cleared first.
+class Buffer {
+ public:
+  explicit Buffer(std::int64_t size)
+      : data_(static_cast<float*>(std::aligned_alloc(64, round_up(size * sizeof(float), 64)))) {
+    if (data_ == nullptr) throw std::bad_alloc();
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { std::free(data_); }
+  float* at(std::int64_t offset) const { return data_ + offset; }
+
+ private:
+  float* const data_;
+};
+
+// Element (row, k) of the left factor is data[row * row_step + k * depth_step].
+struct LeftMatrix {
+  const float* data;
+  std::int64_t row_step, depth_step;
+};
+
+// Element (row, column) is data[row * row_step + column / kPanel * panel_step + column % kPanel].
+// Ordinary rows have panel_step = kPanel.
+template <typename Element>
+struct Panels {
+  Element* data;
+  std::int64_t row_step, panel_step = kPanel;
+};
+
+template <int Vectors, bool Accumulate>
+inline void multiply_tile(const LeftMatrix& a, const float* b, std::int64_t b_step,
+                          std::int64_t depth, float* c, std::int64_t c_step) {
+  Vector sums[kRows][Vectors] = {};
+  for (std::int64_t k = 0; k < depth; ++k) {
+    Vector line[Vectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) line[v] = load(b + k * b_step + v * kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const float factor = a.data[r * a.row_step + k * a.depth_step];
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) sums[r][v] += factor * line[v];
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) {
+      float* target = c + r * c_step + v * kLanes;
+      store(target, Accumulate ? load(target) + sums[r][v] : sums[r][v]);
+    }
+  }
+}
+
+// c (+)= a b for c [rows, columns], a [rows, depth], b [depth, columns]; rows is rounded up to a
+// multiple of kRows and columns to one of kLanes: there must be memory for that.
+template <bool Accumulate>
+void multiply(std::int64_t rows, std::int64_t columns, std::int64_t depth, const LeftMatrix& a,
+              const Panels<const float>& b, const Panels<float>& c) {
+  for (std::int64_t column = 0; column < columns; column += kPanel) {
+    const float* right = b.data + column / kPanel * b.panel_step;
+    float* target = c.data + column / kPanel * c.panel_step;
+    for (std::int64_t row = 0; row < rows; row += kRows) {
+      const LeftMatrix left = {a.data + row * a.row_step, a.row_step, a.depth_step};
+      float* tile = target + row * c.row_step;
+      if (columns - column > kLanes) {
+        multiply_tile<2, Accumulate>(left, right, b.row_step, depth, tile, c.row_step);
+      } else {
+        multiply_tile<1, Accumulate>(left, right, b.row_step, depth, tile, c.row_step);
+      }
+    }
+  }
+}
+
+}  // namespace gansformer
