@@ -3,6 +3,14 @@
 //
 // A tile of 4x4 outputs is y = A' [(G w G') * (B' x B)] A of its 6x6 inputs x, the product * element
 // by element. Over all channels that product is one matrix product for each of the 36 places.
+// With the points 0, 1, -1, 2, -2 and infinity:
+//
+//        4  0 -5  0  1  0           1/4    0    0
+//        0 -4 -4  1  1  0          -1/6 -1/6 -1/6         1  1  1  1  1  0
+//   B' = 0  4 -4 -1  1  0     G =  -1/6  1/6 -1/6    A' = 0  1 -1  2 -2  0
+//        0 -2 -1  2  1  0          1/24 1/12  1/6         0  1  1  4  4  0
+//        0  2 -1 -2  1  0         1/24 -1/12  1/6         0  1 -1  8 -8  1
+//        0  4  0 -5  0  1             0    0    1
 #pragma once
 
 #include <cstdint>
@@ -14,19 +22,6 @@ constexpr int kPatch = kTile + 2;     // its inputs
 constexpr int kPlaces = kPatch * kPatch;
 
 constexpr int kConvChannels = 16;  // channel counts must be multiples of this
-
-// Points 0, 1, -1, 2, -2 and infinity.
-constexpr float kInput[kPatch][kPatch] = {{4, 0, -5, 0, 1, 0},  {0, -4, -4, 1, 1, 0},
-                                          {0, 4, -4, -1, 1, 0}, {0, -2, -1, 2, 1, 0},
-                                          {0, 2, -1, -2, 1, 0}, {0, 4, 0, -5, 0, 1}};  // B'
-constexpr float kOutput[kTile][kPatch] = {
-    {1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}};  // A'
-constexpr float kWeight[kPatch][3] = {{1 / 4.f, 0, 0},
-                                      {-1 / 6.f, -1 / 6.f, -1 / 6.f},
-                                      {-1 / 6.f, 1 / 6.f, -1 / 6.f},
-                                      {1 / 24.f, 1 / 12.f, 1 / 6.f},
-                                      {1 / 24.f, -1 / 12.f, 1 / 6.f},
-                                      {0, 0, 1}};  // G
 
 struct Conv3x3Plan {
   std::int64_t batch;

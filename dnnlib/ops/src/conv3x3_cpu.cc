@@ -34,45 +34,87 @@ struct Tiles {
   const std::int64_t total, block, blocks;
 };
 
-// out[i] = sum over j of matrix[i][j] in[j], for vectors in[j].
-template <int Rows, int Columns>
-inline __attribute__((always_inline)) void combine(const float (&matrix)[Rows][Columns],
-                                                   const Vector* in, int in_step, Vector* out,
-                                                   int out_step) {
-#pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i) {
-    Vector sum = {};
-#pragma GCC unroll 8
-    for (int j = 0; j < Columns; ++j) {
-      if (matrix[i][j] != 0.0f) sum += matrix[i][j] * in[j * in_step];
-    }
-    out[i * out_step] = sum;
-  }
-}
+// The products of the matrices of conv3x3.h with a column of vectors: y[i * to] from x[j * from].
+// Rows come in pairs that differ in the sign of every other term.
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 
-// M X M' for a square X [Columns, Columns] of vectors, in place of the result [Rows, Rows].
-template <int Rows, int Columns>
-inline __attribute__((always_inline)) void sandwich(const float (&matrix)[Rows][Columns],
-                                                    const Vector (&x)[Columns * Columns],
-                                                    Vector (&result)[Rows * Rows]) {
-  Vector half[Rows * Columns];
-#pragma GCC unroll 8
-  for (int j = 0; j < Columns; ++j) combine(matrix, x + j, Columns, half + j, Columns);
-#pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i) combine(matrix, half + i * Columns, 1, result + i * Rows, 1);
-}
-
-template <int Rows, int Columns>
-struct Transposed {
-  constexpr explicit Transposed(const float (&matrix)[Rows][Columns]) : values() {
-    for (int i = 0; i < Rows; ++i) {
-      for (int j = 0; j < Columns; ++j) values[j][i] = matrix[i][j];
-    }
+struct InputTransform {  // B'
+  static constexpr int kInputs = kPatch, kOutputs = kPatch;
+  static ALWAYS_INLINE void apply(const Vector* x, int from, Vector* y, int to) {
+    const Vector x0 = x[0], x1 = x[from], x2 = x[2 * from], x3 = x[3 * from], x4 = x[4 * from];
+    const Vector even = x4 - 4 * x2, odd = x3 - 4 * x1, far_even = x4 - x2, far_odd = x3 - x1;
+    y[0] = 4 * x0 - 5 * x2 + x4;
+    y[to] = even + odd;
+    y[2 * to] = even - odd;
+    y[3 * to] = far_even + 2 * far_odd;
+    y[4 * to] = far_even - 2 * far_odd;
+    y[5 * to] = 4 * x1 - 5 * x3 + x[5 * from];
   }
-  float values[Columns][Rows];
 };
-constexpr Transposed<kTile, kPatch> kOutputTransposed(kOutput);
-constexpr Transposed<kPatch, 3> kWeightTransposed(kWeight);
+
+struct OutputTransform {  // A'
+  static constexpr int kInputs = kPatch, kOutputs = kTile;
+  static ALWAYS_INLINE void apply(const Vector* x, int from, Vector* y, int to) {
+    const Vector sum = x[from] + x[2 * from], difference = x[from] - x[2 * from];
+    const Vector far_sum = x[3 * from] + x[4 * from], far_difference = x[3 * from] - x[4 * from];
+    y[0] = x[0] + sum + far_sum;
+    y[to] = difference + 2 * far_difference;
+    y[2 * to] = sum + 4 * far_sum;
+    y[3 * to] = difference + 8 * far_difference + x[5 * from];
+  }
+};
+
+struct UpstreamTransform {  // A
+  static constexpr int kInputs = kTile, kOutputs = kPatch;
+  static ALWAYS_INLINE void apply(const Vector* x, int from, Vector* y, int to) {
+    const Vector even = x[0] + x[2 * from], odd = x[from] + x[3 * from];
+    const Vector far_even = x[0] + 4 * x[2 * from], far_odd = 2 * x[from] + 8 * x[3 * from];
+    y[0] = x[0];
+    y[to] = even + odd;
+    y[2 * to] = even - odd;
+    y[3 * to] = far_even + far_odd;
+    y[4 * to] = far_even - far_odd;
+    y[5 * to] = x[3 * from];
+  }
+};
+
+struct WeightTransform {  // G
+  static constexpr int kInputs = 3, kOutputs = kPatch;
+  static ALWAYS_INLINE void apply(const Vector* x, int from, Vector* y, int to) {
+    const Vector even = (x[0] + x[2 * from]) * (-1 / 6.0f), odd = x[from] * (-1 / 6.0f);
+    const Vector far_even = x[0] * (1 / 24.0f) + x[2 * from] * (1 / 6.0f);
+    const Vector far_odd = x[from] * (1 / 12.0f);
+    y[0] = x[0] * 0.25f;
+    y[to] = even + odd;
+    y[2 * to] = even - odd;
+    y[3 * to] = far_even + far_odd;
+    y[4 * to] = far_even - far_odd;
+    y[5 * to] = x[2 * from];
+  }
+};
+
+struct WeightGradientTransform {  // G'
+  static constexpr int kInputs = kPatch, kOutputs = 3;
+  static ALWAYS_INLINE void apply(const Vector* x, int from, Vector* y, int to) {
+    const Vector sum = (x[from] + x[2 * from]) * (-1 / 6.0f), far_sum = x[3 * from] + x[4 * from];
+    const Vector difference = x[2 * from] - x[from], far_difference = x[3 * from] - x[4 * from];
+    y[0] = x[0] * 0.25f + sum + far_sum * (1 / 24.0f);
+    y[to] = difference * (1 / 6.0f) + far_difference * (1 / 12.0f);
+    y[2 * to] = sum + far_sum * (1 / 6.0f) + x[5 * from];
+  }
+};
+
+// M X M' of a square X of vectors, for the matrix M of a transform.
+template <typename Transform, int Inputs, int Outputs>
+ALWAYS_INLINE void sandwich(const Vector (&x)[Inputs], Vector (&result)[Outputs]) {
+  constexpr int kFrom = Transform::kInputs, kTo = Transform::kOutputs;
+  static_assert(Inputs == kFrom * kFrom && Outputs == kTo * kTo, "sizes do not fit");
+  Vector half[kTo * kFrom];
+#pragma GCC unroll 8
+  for (int j = 0; j < kFrom; ++j) Transform::apply(x + j, kFrom, half + j, kFrom);
+#pragma GCC unroll 8
+  for (int i = 0; i < kTo; ++i) Transform::apply(half + i * kFrom, 1, result + i * kTo, 1);
+}
 
 // Reads the size x size pixels from (top, left) of an image, zero outside of it.
 template <int Size>
@@ -126,7 +168,7 @@ void transform_inputs(const Conv3x3Plan& plan, const Tiles& tiles, const float* 
       Vector patch[kPlaces], result[kPlaces];
       read_square<kPatch>(plan, x + image * image_size, plan.inputs, top - 1, left - 1, channel,
                           patch);
-      sandwich(kInput, patch, result);
+      sandwich<InputTransform>(patch, result);
       float* target = transformed + tile * plan.inputs + channel;
       for (int place = 0; place < kPlaces; ++place) {
         store(target + place * place_size, result[place]);
@@ -152,7 +194,7 @@ void transform_outputs(const Conv3x3Plan& plan, const Tiles& tiles, const float*
       for (int place = 0; place < kPlaces; ++place) {
         product[place] = load(source + place * place_size);
       }
-      sandwich(kOutput, product, result);
+      sandwich<OutputTransform>(product, result);
       for (int i = 0; i < std::min(kTile, plan.height - top); ++i) {
         for (int j = 0; j < std::min(kTile, plan.width - left); ++j) {
           const std::int64_t pixel = static_cast<std::int64_t>(top + i) * plan.width + left + j;
@@ -174,7 +216,7 @@ void transform_upstream(const Conv3x3Plan& plan, const Tiles& tiles, const float
     for (int channel = 0; channel < plan.outputs; channel += kLanes) {
       Vector pixels[kTile * kTile], result[kPlaces];
       read_square<kTile>(plan, dy + image * image_size, plan.outputs, top, left, channel, pixels);
-      sandwich(kOutputTransposed.values, pixels, result);
+      sandwich<UpstreamTransform>(pixels, result);
       float* target = products + in_panels(tiles.block, tile, channel);
       for (int place = 0; place < kPlaces; ++place) {
         store(target + place * place_size, result[place]);
@@ -200,7 +242,7 @@ void transform_weights(const Conv3x3Plan& plan, const float* weights, bool trans
           taps[tap][lane] = weights[row * plan.inputs + input];
         }
       }
-      sandwich(kWeight, taps, places);
+      sandwich<WeightTransform>(taps, places);
       float* target = result + in_panels(plan.inputs, input, output);
       for (int place = 0; place < kPlaces; ++place) {
         store(target + place * place_size, places[place]);
@@ -283,7 +325,7 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Plan& plan, const float* x, const 
           }
           places[place] = sum;
         }
-        sandwich(kWeightTransposed.values, places, taps);
+        sandwich<WeightGradientTransform>(places, taps);
         for (int tap = 0; tap < 9; ++tap) {
           const std::int64_t row = tap * plan.inputs + input;
           store(dweights + row * plan.outputs + output, taps[tap]);

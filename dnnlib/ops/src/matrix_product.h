@@ -59,19 +59,28 @@ struct Panels {
   std::int64_t row_step, panel_step = kPanel;
 };
 
+// A function of its own, so that its inner loop has all registers.
 template <int Vectors, bool Accumulate>
-inline void multiply_tile(const LeftMatrix& a, const float* b, std::int64_t b_step,
-                          std::int64_t depth, float* c, std::int64_t c_step) {
+__attribute__((noinline)) void multiply_tile(LeftMatrix a, const float* b, std::int64_t b_step,
+                                             std::int64_t depth, float* c, std::int64_t c_step) {
   Vector sums[kRows][Vectors] = {};
+  // Four rows share a pointer and its multiples of the step, or the addresses fill the registers.
+  const float* quads[kRows / 4];
+  for (int q = 0; q < kRows / 4; ++q) quads[q] = a.data + 4 * q * a.row_step;
+  const std::int64_t step = a.row_step, steps[4] = {0, step, 2 * step, 3 * step};
   for (std::int64_t k = 0; k < depth; ++k) {
     Vector line[Vectors];
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) line[v] = load(b + k * b_step + v * kLanes);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const float factor = a.data[r * a.row_step + k * a.depth_step];
+#pragma GCC unroll 4
+    for (int q = 0; q < kRows / 4; ++q) {
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) {
+        const float factor = quads[q][steps[r]];
 #pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) sums[r][v] += factor * line[v];
+        for (int v = 0; v < Vectors; ++v) sums[4 * q + r][v] += factor * line[v];
+      }
+      quads[q] += a.depth_step;
     }
   }
 #pragma GCC unroll 16
