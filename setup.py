@@ -11,6 +11,7 @@ PACKAGES = [
     "dnnlib.ops",
     "gansformer",
     "training",
+    "training.augmentation",
     "metrics",
     "datasets",
     "datasets.labels",

@@ -12,6 +12,7 @@ import yaml
 from dnnlib.config import from_mapping, set_option
 from dnnlib.errors import UserError, suggest
 from gansformer.config import DiscriminatorConfig, GeneratorConfig, check_pair
+from training.augmentation.config import AugmentationConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -56,6 +57,7 @@ class TrainingConfig:
     always_correct_generator: bool = True
     clip: float | None = None  # bound on the global norm of a gradient
     ema_kimg: float = 10.0  # half-life of the moving average of G
+    augmentation: AugmentationConfig = AugmentationConfig()  # for small data sets
 
     def __post_init__(self):
         if self.batch_size % self.batch_per_device:
@@ -77,7 +79,8 @@ class OutputConfig:
     checkpoint_minutes: float = 15.0  # what training needs
     keep_snapshots: int = 10  # the newest; older ones are removed
     keep_snapshot_every_kimg: float = 0.0  # > 0: these are never removed
-    keep_checkpoints: int = 2
+    keep_checkpoints: int = 2  # the newest; that of the best metric stays in any case
+    keep_checkpoint_every_kimg: float = 0.0  # > 0: the first after each so many is never removed
     sheet_columns: int = 8
     sheet_rows: int = 6
     psi: float = 0.7  # truncation of the sample sheets

@@ -6,6 +6,7 @@ import tensorflow as tf
 from gansformer.discriminator import Discriminator
 from gansformer.generator import Generator
 from gansformer.variables import variables_by_name
+from training.augmentation import AdaptiveProbability
 from training.config import RunConfig
 from training.optimizer import Adam
 
@@ -36,6 +37,10 @@ class TrainState(tf.Module):
         self.discriminator_optimizer = _make_optimizer(config, self.discriminator, generator=False)
         self.path_length_mean = tf.Variable(0.0, trainable=False, name="path_length_mean")
         self.images_shown = tf.Variable(0, trainable=False, dtype=tf.int64, name="images_shown")
+        self.adaptive = None  # the strength of augmentation, where it is adapted
+        augmentation = config.training.augmentation
+        if augmentation.mode == "ada":
+            self.adaptive = AdaptiveProbability(augmentation, config.training.batch_size)
 
     def networks(self) -> dict[str, tf.Module]:
         """Return the networks under the names they have in snapshots."""
@@ -53,7 +58,10 @@ class TrainState(tf.Module):
             for prefix, module in modules.items()
             for name, variable in _own_variables(module).items()
         }
-        for variable in (self.path_length_mean, self.images_shown):
+        scalars = [self.path_length_mean, self.images_shown]
+        if self.adaptive:
+            scalars += [self.adaptive.p, self.adaptive.sign]
+        for variable in scalars:
             named[variable.name.removesuffix(":0")] = variable
         return named
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from training import regularizers
+from training.augmentation import augment
 from training.config import RunConfig
 from training.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from training.optimizer import Adam, average_weights, update
@@ -84,6 +85,7 @@ class TrainingStep:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.generator_optimizer.targets)
             fakes, _, w_mean = generate(state.generator, draws, labels)
+            fakes = self._augment(fakes, "generator", first + images)
             scores = state.discriminator(fakes, labels, random=draws.random)
             loss = tf.reduce_mean(self.generator_loss(scores))
         gradients = _gradients(tape, loss, state.generator_optimizer)
@@ -136,6 +138,8 @@ class TrainingStep:
         result = self._run(self._discriminator_gradients, reals, labels, first)
         gradients, statistics, w_mean = result
         self._move_w_avg(w_mean)
+        if self.state.adaptive:
+            self.state.adaptive.observe(statistics["augmentation/sign"], 1 / self.micro_batches)
         norm = self.state.discriminator_optimizer.update(gradients, apply=apply)
         return {**statistics, "norm/discriminator": norm}
 
@@ -144,6 +148,8 @@ class TrainingStep:
         draws = self.sampler.draw("discriminator", first + images, first)
         reals, labels = self._prepare(reals, images, first), self._labels(labels, images)
         fakes, _, w_mean = generate(state.generator, draws, labels)
+        fakes = self._augment(fakes, "fake", first + images)
+        reals = self._augment(reals, "real", first + images)
         fold = lambda name: draws.random and draws.random.fold(name)  # noqa: E731
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.discriminator_optimizer.targets)
@@ -155,6 +161,9 @@ class TrainingStep:
             "score/fake": tf.reduce_mean(fake_scores),
             "score/real": tf.reduce_mean(real_scores),
         }
+        if state.adaptive:
+            statistics["augmentation/sign"] = tf.reduce_mean(tf.sign(real_scores))
+            statistics["augmentation/p"] = tf.identity(state.adaptive.p)
         return _gradients(tape, loss, state.discriminator_optimizer), statistics, w_mean
 
     @tf.function(autograph=False)
@@ -181,7 +190,11 @@ class TrainingStep:
         """Return the regulariser of each sample, [B]."""
         training = self.config.training
         stream = self.sampler.stream("regularizer", first + images)
-        scores = lambda x: self.state.discriminator(x, labels, random=stream)  # noqa: E731
+
+        def scores(x: tf.Tensor) -> tf.Tensor:
+            x = self._augment(x, "regularizer", first + images)
+            return self.state.discriminator(x, labels, random=stream)
+
         if training.regularizer == "r1":
             return regularizers.gradient_square(scores, reals, training.gamma)
         draws = self.sampler.draw("regularizer", first + images, first)
@@ -198,6 +211,8 @@ class TrainingStep:
         beta = 0.5 ** (training.batch_size / (training.ema_kimg * 1000))
         average_weights(self.state.average, self.state.generator, beta)
         update(self.state.images_shown, lambda shown: shown.assign_add(training.batch_size))
+        if self.state.adaptive:
+            self.state.adaptive.adapt(self.state.images_shown)
 
     def _run(self, function: Callable, *arguments: tf.Tensor):
         """Run on every replica with the same arguments, and return the mean of the results."""
@@ -226,6 +241,14 @@ class TrainingStep:
             return reals
         flip = self.sampler.stream("mirror", first + images).uniform([1, 1, 1]) < 0.5
         return tf.where(flip, tf.reverse(reals, axis=[2]), reals)
+
+    def _augment(self, pictures: tf.Tensor, phase: str, index: tf.Tensor) -> tf.Tensor:
+        """Return what the discriminator is shown in place of these pictures."""
+        config = self.config.training.augmentation
+        if config.mode == "none":
+            return pictures
+        p = self.state.adaptive.p if self.state.adaptive else config.p
+        return augment(pictures, self.sampler.stream(f"augmentation/{phase}", index), config, p)
 
     def _move_w_avg(self, w_mean: tf.Tensor) -> None:
         move = lambda w_avg, mean: w_avg.assign(mean + (w_avg - mean) * W_AVG_DECAY)  # noqa: E731
