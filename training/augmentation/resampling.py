@@ -42,9 +42,10 @@ def _needed(size: int) -> int:
 
 def _enlarge(images: tf.Tensor) -> tf.Tensor:
     """Return twice as many samples of the padded image: [B, 2H + 13, 2W + 13, C]."""
-    for axis in (1, 2):
-        reflected = np.pad(np.arange(images.shape[axis]), MARGIN, mode="reflect")
-        images = tf.gather(images, reflected, axis=axis)
+    if min(images.shape[1:3]) <= MARGIN:
+        size = "x".join(map(str, images.shape[1:3]))
+        raise ValueError(f"pictures of {size} are too small to transform; leave out geometric")
+    images = tf.pad(images, [[0, 0], [MARGIN, MARGIN], [MARGIN, MARGIN], [0, 0]], mode="REFLECT")
     taps = SYM6 * 2**0.5  # sum 2, of which every other tap meets a pixel
     return upfirdn2d(images, np.outer(taps, taps), up=2)
 
@@ -92,12 +93,20 @@ def bilinear(images: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     _, height, width, channels = images.shape
     top = tf.clip_by_value(tf.floor(y), 0, height - 2)
     left = tf.clip_by_value(tf.floor(x), 0, width - 2)
-    # The four neighbours lie side by side, so that one gather fetches them all.
-    corners = [images[:, i : height - 1 + i, j : width - 1 + j] for i in (0, 1) for j in (0, 1)]
-    corners = tf.reshape(tf.concat(corners, axis=3), [-1, (height - 1) * (width - 1), 4 * channels])
-    index = tf.cast(top, tf.int32) * (width - 1) + tf.cast(left, tf.int32)
-    corners = tf.gather(corners, index, batch_dims=1)  # [B, N, 4C]
     down, right = y - top, x - left
-    weights = [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right]
-    parts = tf.split(corners, 4, axis=2)
-    return tf.add_n([part * weight[..., None] for part, weight in zip(parts, weights, strict=True)])
+    # One list of all images' pixels: gathering with batch_dims has a slow gradient.
+    pixels = tf.reshape(images, [-1, channels])
+    image = tf.range(tf.shape(y)[0])[:, None] * (height * width)
+    corner = image + tf.cast(top, tf.int32) * width + tf.cast(left, tf.int32)
+    weights = {
+        0: (1 - down) * (1 - right),
+        1: (1 - down) * right,
+        width: down * (1 - right),
+        width + 1: down * right,
+    }
+    return tf.add_n(
+        [
+            tf.gather(pixels, corner + offset) * tf.stack([weight] * channels, axis=2)
+            for offset, weight in weights.items()
+        ]
+    )
