@@ -40,13 +40,27 @@ class Dataset:
         digests = self._shard_digests or [file_digest(file.path) for file in self._files]
         return content_digest(digests)
 
+    @functools.cached_property
+    def identity(self) -> str:
+        """What tells this set from others without reading it: digests, or sizes, of its files."""
+        sizes = [f"{file.path.name} {file.path.stat().st_size}" for file in self._files]
+        return content_digest(self._shard_digests or sizes)
+
     def batches(
-        self, batch_size: int, *, seed: int, start: int = 0, drop_labels: bool = False
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        start: int = 0,
+        part: Sequence[int] | None = None,
+        drop_labels: bool = False,
     ) -> tf.data.Dataset:
         """Return an endless stream of (images uint8 [B, H, W, C], labels float32 [B, label_dim]).
 
         Every epoch is a new permutation of the whole set, a pure function of (seed, epoch).
         start: images shown before; the stream goes on with the next one.
+        part: which pictures of each batch are read, by their places in it; all if None. So do
+          several processes share one stream.
         drop_labels: give labels of size [B, 0], as for a set without labels.
         """
         if batch_size < 1 or start < 0:
@@ -54,16 +68,17 @@ class Dataset:
                 f"batch_size {batch_size} must be positive, start {start} not negative"
             )
         orders: dict[int, np.ndarray] = {}
+        part = np.arange(batch_size) if part is None else np.asarray(part)
 
         def read_batch(number: np.int64) -> tuple[np.ndarray, np.ndarray]:
-            positions = start + number * batch_size + np.arange(batch_size, dtype=np.int64)
+            positions = start + number * batch_size + part.astype(np.int64)
             numbers = take_positions(self.count, positions, seed=seed, orders=orders)
             return self._read_messages(numbers), numbers
 
         def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             messages, numbers = tf.numpy_function(read_batch, [number], [tf.string, tf.int64])
-            messages.set_shape([batch_size])
-            numbers.set_shape([batch_size])
+            messages.set_shape([len(part)])
+            numbers.set_shape([len(part)])
             images, labels = self._decode(messages, numbers)
             return images, labels[:, :0] if drop_labels else labels
 

@@ -165,13 +165,7 @@ class TrainingLoop:
     def run_to_end(self) -> None:
         """Train, writing what is due, until the end or a signal."""
         end = self.config.training.kimg * 1000
-        batches = self.dataset.batches(
-            self.step.micro_batch,
-            seed=self.config.training.seed,
-            start=self.shown,
-            drop_labels=not self.config.data.labels,
-        )
-        reals = iter(batches)
+        reals = iter(self.step.batches(self.dataset))
         with _StopSignal() as stop:
             self.tick_started, self.tick_shown = time.monotonic(), self.shown
             self.checkpoint_time = time.monotonic()
