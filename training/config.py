@@ -57,6 +57,9 @@ class TrainingConfig:
     always_correct_generator: bool = True
     clip: float | None = None  # bound on the global norm of a gradient
     ema_kimg: float = 10.0  # half-life of the moving average of G
+    # So many of the discriminator's highest resolutions are not trained (freeze-D, Mo et al. 2020,
+    # for fine-tuning with --init-from).
+    freeze_discriminator: int = 0
     augmentation: AugmentationConfig = AugmentationConfig()  # for small data sets
 
     def __post_init__(self):
@@ -107,6 +110,12 @@ class RunConfig:
 
     def __post_init__(self):
         check_pair(self.generator, self.discriminator)
+        freeze, most = self.training.freeze_discriminator, self.data.resolution.bit_length() - 3
+        if not 0 <= freeze <= most:
+            raise UserError(
+                f"training.freeze_discriminator={freeze}: the discriminator has {most} resolutions "
+                f"above 4x4; use 0 to {most}"
+            )
 
 
 def load_config(name: str, assignments: list[str] = ()) -> RunConfig:

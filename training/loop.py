@@ -1,10 +1,9 @@
 """The training loop: what happens when."""
 
 import dataclasses
-import shutil
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,18 @@ from dnnlib.devices import make_strategy
 from dnnlib.errors import UserError
 from dnnlib.images import crop_rows, make_sheet, save_image
 from dnnlib.ops import implementation, set_implementation
+from dnnlib.signals import StopSignal
 from gansformer.config import ModelConfig
 from gansformer.snapshot import Snapshot, save_snapshot
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import load_checkpoint, require_space, save_checkpoint
 from training.config import RunConfig
+from training.fine_tuning import initialize
+from training.health import PATIENCE, explain_memory, find_bad, stop_crashed
 from training.live_evaluation import LiveEvaluation
-from training.run_directory import prepare_run
-from training.sheets import SheetPainter
+from training.retention import remove_old_checkpoints, remove_old_snapshots
+from training.run_directory import RunLog, find_start, write_config
+from training.run_lock import hold_run
+from training.sheets import SheetPainter, pixel_distance
 from training.state import TrainState
 from training.statistics import StatisticsLog, TickMeans, format_tick, peak_memory_gb
 from training.step import TrainingStep
@@ -45,10 +49,12 @@ def train(
     data: Path,
     run: Path,
     resume: str = "auto",
+    init_from: str | None = None,
     machine: Machine = Machine(),
 ) -> None:
-    """Train until `training.kimg` thousand images were shown; see prepare_run for `resume`.
+    """Train until `training.kimg` thousand images were shown; see find_start for `resume`.
 
+    init_from: what the networks of a new run begin with, see fine_tuning.initialize.
     A first SIGINT or SIGTERM saves and returns; so may the caller then start the same again.
     """
     strategy = make_strategy(machine.devices)
@@ -59,12 +65,31 @@ def train(
     dataset = datasets.open_dataset(data, config.data.resolution)
     if config.data.labels and not dataset.label_dim:
         raise UserError(f"{data} has no labels; set data.labels=false or prepare it with labels")
-    log = _RunLog(run)
-    checkpoint = prepare_run(run, config, resume, log)
-    with strategy.scope(), dataset.user_errors():
+    log = RunLog(run)
+    with (
+        hold_run(run),
+        strategy.scope(),
+        dataset.user_errors(),
+        _memory_errors(config, strategy.num_replicas_in_sync),
+    ):
+        checkpoint = find_start(run, config, resume, log)
         loop = TrainingLoop(config, dataset, run, machine, log)
-        loop.start(checkpoint)
+        loop.start(checkpoint, init_from)
         loop.run_to_end()
+
+
+@contextmanager
+def _memory_errors(config: RunConfig, devices: int) -> Iterator[None]:
+    """Say which setting to change when a device runs out of memory inside the block."""
+
+    def fits(batch: int) -> None:
+        training = dataclasses.replace(config.training, batch_per_device=batch)
+        check_batch(dataclasses.replace(config, training=training), devices)
+
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise UserError(explain_memory(config, fits)) from error
 
 
 def check_batch(config: RunConfig, devices: int) -> None:
@@ -113,7 +138,7 @@ class TrainingLoop:
             labels=labels,
         )
         self.statistics = StatisticsLog(run)
-        self.means, self.tick = TickMeans(), 0
+        self.means, self.tick, self.output_s = TickMeans(), 0, 0.0
         self.evaluation = None
         if config.evaluation.metrics:
             mirror = config.data.mirror
@@ -148,25 +173,36 @@ class TrainingLoop:
             f" {training.kimg:g} kimg in {self.run}"
         )
 
-    def start(self, checkpoint: Path | None) -> None:
+    def start(self, checkpoint: Path | None, init_from: str | None = None) -> None:
         """Continue from a checkpoint, or begin with sheets that show what is there."""
         if checkpoint is None:
-            columns = self.config.output.sheet_columns
+            if init_from:
+                initialize(self.state, init_from, self.log)
+            write_config(self.run, self.config)
             reals = self.state.discriminator.canvas.crop(self.reals)
-            reals = make_sheet(crop_rows(reals, self.dataset.ratio), columns)
-            save_image(reals, self.run / "samples" / "reals.png")
+            reals = crop_rows(reals, self.dataset.ratio)
+            columns = self.config.output.sheet_columns
+            save_image(make_sheet(reals, columns), self.run / "samples" / "reals.png")
             self.painter.save(self.run / "samples", "fakes-init")
             self.save_checkpoint()
+            self.log(f"pixel distance between real pictures: {pixel_distance(reals):.3f}")
             return
         progress = load_checkpoint(checkpoint, self.state)
-        self.tick, self.means = progress["tick"], TickMeans(progress["sums"])
+        if progress.get("data", self.dataset.identity) != self.dataset.identity:
+            raise UserError(
+                f"{self.dataset.directory} is not the data set that {checkpoint} was trained on, "
+                "or it was changed since; give that one, or begin another run with "
+                f"--init-from {checkpoint.parent.parent}"
+            )
+        self.tick, self.means = progress["tick"], TickMeans(progress)
+        write_config(self.run, self.config)
         self.log(f"resuming from {checkpoint}: {self.shown / 1000:.2f} kimg")
 
     def run_to_end(self) -> None:
         """Train, writing what is due, until the end or a signal."""
         end = self.config.training.kimg * 1000
         reals = iter(self.step.batches(self.dataset))
-        with _StopSignal() as stop:
+        with StopSignal() as stop:
             self.tick_started, self.tick_shown = time.monotonic(), self.shown
             self.checkpoint_time = time.monotonic()
             while self.shown < end and not stop.requested:
@@ -184,12 +220,11 @@ class TrainingLoop:
         """Write statistics, sheets, snapshots and checkpoints that came due since `before`."""
         output, shown = self.config.output, self.shown
         is_due = lambda kimg: finished or shown // (kimg * 1000) > before // (kimg * 1000)  # noqa: E731
-        if is_due(output.tick_kimg) or before == 0:
-            self.finish_tick()
         name = f"{int(shown / 1000):06d}"
         if is_due(output.sheet_kimg):
-            sheet = self.painter.save(self.run / "samples", f"fakes-{name}")
-            self.statistics.write_image("samples/fakes", sheet, shown)
+            self.save_sheet(f"fakes-{name}")
+        if is_due(output.tick_kimg) or before == 0:
+            self.finish_tick()
         if is_due(output.snapshot_kimg):
             self.save_snapshot(self.run / "snapshots" / name)
         if self.evaluation and is_due(self.config.evaluation.every_kimg):
@@ -198,10 +233,11 @@ class TrainingLoop:
             self.save_checkpoint()
 
     def finish_tick(self) -> None:
-        """Print and write the statistics since the last tick."""
+        """Print and write the statistics since the last tick; end a run that broke down."""
         means = self.means.finish()
         now, shown = time.monotonic(), self.shown
-        rate = (shown - self.tick_shown) / (now - self.tick_started)
+        elapsed = now - self.tick_started
+        rate = (shown - self.tick_shown) / elapsed
         entry = {
             "nimg": shown,
             "kimg": shown / 1000,
@@ -209,20 +245,40 @@ class TrainingLoop:
             **means,
             "timing/img_per_sec": rate,
             "timing/sec_per_kimg": 1000 / rate,
+            "timing/output_share": self.output_s / elapsed,  # sheets, snapshots, checkpoints
             "resources/peak_memory_gb": peak_memory_gb(),
         }
-        self.statistics.write(entry)
-        self.log(format_tick(entry, self.config.training.kimg))
         self.tick += 1
-        self.tick_started, self.tick_shown = time.monotonic(), shown
+        self.tick_started, self.tick_shown, self.output_s = now, shown, 0.0
+        with self._output_time():
+            self.statistics.write(entry)
+            self.log(format_tick(entry, self.config.training.kimg))
+        if self.means.bad_in_a_row >= PATIENCE:
+            stop_crashed(self.run, self.config, self.state.values(), self.means)
+
+    @contextmanager
+    def _output_time(self) -> Iterator[None]:
+        """Count the time that the block takes as that of output, not of training."""
+        self.means.state()  # wait for the training steps that are still running
+        started = time.monotonic()
+        yield
+        self.output_s += time.monotonic() - started
+
+    def save_sheet(self, name: str) -> None:
+        """Write sample sheets, and take in how far apart their pictures are."""
+        with self._output_time():
+            sheet, images = self.painter.save(self.run / "samples", name)
+            self.statistics.tensorboard.write_image("samples/fakes", sheet, self.shown)
+            self.means.add_value("samples/pixel_distance", pixel_distance(images))
 
     def evaluate(self) -> None:
-        """Measure the moving average, and keep it as snapshots/best if it is the best so far."""
+        """Measure the moving average; keep snapshot and checkpoint if it is the best so far."""
         if self.evaluation.evaluate(self.state.average, self.dataset, self.shown):
             self.save_snapshot(self.run / "snapshots" / "best")
-        latest = self.evaluation.entries[-1] if self.evaluation.entries else {}
-        if latest.get("nimg") == self.shown:
-            self.statistics.write_scalars("metrics", latest["metrics"], self.shown)
+            self.save_checkpoint()
+        metrics = self.evaluation.at(self.shown)
+        named = {f"metrics/{name}": value for name, value in metrics.items()}
+        self.statistics.tensorboard.write_scalars(named, self.shown)
 
     def save_snapshot(self, directory: Path) -> None:
         """Write what sampling needs, and remove the oldest snapshots beyond the limit."""
@@ -233,59 +289,25 @@ class TrainingLoop:
             "ratio": self.dataset.ratio,
         }
         networks = self.state.networks()
-        save_snapshot(Snapshot(config, self.shown / 1000, **networks, details=details), directory)
-        remove_old_snapshots(directory.parent, self.config.output)
+        snapshot = Snapshot(config, self.shown / 1000, **networks, details=details)
+        with self._output_time():
+            require_space(self.run, snapshot_size(networks), "a snapshot")
+            save_snapshot(snapshot, directory)
+            remove_old_snapshots(directory.parent, self.config.output)
 
     def save_checkpoint(self) -> None:
-        """Write all that training needs."""
-        progress = {"tick": self.tick, "sums": self.means.state()}
-        keep = self.config.output.keep_checkpoints
-        save_checkpoint(self.run, self.state, progress, keep=keep)
+        """Write all that training needs; end a run whose weights are not finite instead."""
+        with self._output_time():
+            values = self.state.values()
+            if find_bad(values):
+                stop_crashed(self.run, self.config, values, self.means)
+            progress = {"tick": self.tick, "data": self.dataset.identity, **self.means.state()}
+            path = save_checkpoint(self.run, values, progress)
+            best = self.evaluation.best if self.evaluation else None
+            remove_old_checkpoints(self.run, self.config.output, current=path, best=best)
         self.checkpoint_time = time.monotonic()
 
 
-def remove_old_snapshots(directory: Path, output) -> None:
-    """Keep the newest `keep_snapshots`, and for ever one in `keep_snapshot_every_kimg`."""
-    every = output.keep_snapshot_every_kimg
-    names = sorted(path for path in directory.iterdir() if path.name.isdigit())
-    for path in names[: -output.keep_snapshots]:
-        if not (every and int(path.name) % every == 0):
-            shutil.rmtree(path)
-
-
-class _RunLog:
-    """Prints lines, and appends them to log.txt once the run directory exists."""
-
-    def __init__(self, run: Path):
-        self.path = run / "log.txt"
-
-    def __call__(self, line: str) -> None:
-        print(line, flush=True)
-        if self.path.parent.is_dir():
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
-
-
-class _StopSignal:
-    """Turns the first SIGINT or SIGTERM into `requested`; a second one acts as usual."""
-
-    def __init__(self):
-        self.requested = False
-
-    def __enter__(self) -> "_StopSignal":
-        self.previous = {
-            number: signal.signal(number, self._request)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def _request(self, number, frame) -> None:
-        self.requested = True
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def __exit__(self, *exception) -> None:
-        self._restore()
+def snapshot_size(networks: dict[str, tf.Module]) -> int:
+    """Return the most bytes that a snapshot of these networks takes."""
+    return sum(4 * v.shape.num_elements() for n in networks.values() for v in n.variables)

@@ -82,14 +82,18 @@ def _own_variables(module: tf.Module) -> dict[str, tf.Variable]:
 def _make_optimizer(config: RunConfig, network: tf.Module, *, generator: bool) -> Adam:
     training = config.training
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    trained = list(network.trainable_variables)
     if generator:
         is_lazy = training.path_length_weight > 0 or training.always_correct_generator
         interval, rate = training.path_length_interval, training.generator_lr
     else:
         is_lazy = training.regularizer != "none"
         interval, rate = training.regularizer_interval, training.discriminator_lr
+        sizes = [config.data.resolution >> n for n in range(training.freeze_discriminator)]
+        frozen = tuple(f"{size}x{size}/" for size in sizes)
+        trained = [variable for variable in trained if not variable.name.startswith(frozen)]
     return Adam(
-        sorted(network.trainable_variables, key=lambda variable: variable.name),
+        sorted(trained, key=lambda variable: variable.name),
         learning_rate=rate,
         beta1=training.beta1,
         beta2=training.beta2,

@@ -45,7 +45,7 @@ def test_another_number_of_micro_batches(config, tmp_path):
     assert accumulating.generator_optimizer.accumulators
     assert not whole.generator_optimizer.accumulators
     fill(accumulating)
-    path = save_checkpoint(tmp_path, accumulating, {"tick": 3}, keep=2)
+    path = save_checkpoint(tmp_path, accumulating.values(), {"tick": 3})
     assert load_checkpoint(path, whole) == {"tick": 3}
     assert_same_values(accumulating, whole)
 
@@ -54,7 +54,7 @@ def test_checkpoint_with_accumulators_still_loads(config, tmp_path):
     """Checkpoints of the first version hold the accumulators, which are zero."""
     state, loaded = make_state(config), make_state(config)
     fill(state)
-    path = save_checkpoint(tmp_path, state, {}, keep=2)
+    path = save_checkpoint(tmp_path, state.values(), {})
     arrays = state.values()
     for optimizer in ("generator_optimizer", "discriminator_optimizer"):
         for variables in getattr(state, optimizer).accumulators.values():
@@ -70,7 +70,7 @@ def test_checkpoint_with_accumulators_still_loads(config, tmp_path):
 
 def test_variable_without_a_place_is_refused(config, tmp_path):
     state = make_state(config)
-    path = save_checkpoint(tmp_path, state, {}, keep=2)
+    path = save_checkpoint(tmp_path, state.values(), {})
     smaller = dataclasses.replace(config.discriminator, channel_max=8)
     other = TrainState(dataclasses.replace(config, discriminator=smaller), channels=3, label_dim=0)
     with pytest.raises(UserError, match="use the configuration it was made with"):

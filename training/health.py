@@ -1,0 +1,79 @@
+"""Whether a run is still sound, and what it leaves behind when it is not."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from dnnlib.config import to_mapping
+from dnnlib.errors import UserError
+from dnnlib.files import atomic_directory
+from dnnlib.json_lines import read_lines
+from training.config import RunConfig
+from training.statistics import TickMeans
+
+PATIENCE = 50  # minibatches in a row with a loss or gradient that is not finite
+LAST_TICKS = 20
+
+ADVICE = (
+    "continue from the last checkpoint with a lower learning rate or another training.gamma, "
+    "such as --set training.generator_lr=0.001 training.discriminator_lr=0.001"
+)
+
+
+def find_bad(values: dict[str, np.ndarray]) -> str | None:
+    """Return the name of the first array with an element that is not finite, or None."""
+    return next((name for name, array in values.items() if not np.isfinite(array).all()), None)
+
+
+def stop_crashed(
+    run: Path, config: RunConfig, values: dict[str, np.ndarray], means: TickMeans
+) -> None:
+    """Write a crash bundle, and raise the UserError that ends the run.
+
+    values: of TrainState. The bundle says where it happened; the checkpoints stay as they are.
+    """
+    shown = int(values["images_shown"])
+    bad = find_bad(values) or (means.bad_names or ["nothing"])[0]
+    report = {
+        "nimg": shown,
+        "kimg": shown / 1000,
+        "minibatch": shown // config.training.batch_size,
+        "first_bad_tensor": bad,
+        "bad_statistics": means.bad_names,
+        "bad_minibatches_in_a_row": means.bad_in_a_row,
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "last_statistics": read_lines(run / "stats.jsonl")[-LAST_TICKS:],
+    }
+    bundle = run / f"crash-{shown // 1000:06d}"
+    with atomic_directory(bundle) as temporary:
+        (temporary / "crash.json").write_text(json.dumps(report, indent=2) + "\n")
+        (temporary / "config.yaml").write_text(yaml.safe_dump(to_mapping(config), sort_keys=False))
+    raise UserError(
+        f"training broke down at {shown / 1000:.2f} kimg: {bad} is not finite "
+        f"({means.bad_in_a_row} minibatches in a row); see {bundle / 'crash.json'}; {ADVICE}"
+    )
+
+
+def explain_memory(config: RunConfig, fits: Callable[[int], None]) -> str:
+    """Return the line for a device without enough memory.
+
+    fits: raises UserError for a batch_per_device that is not possible with this configuration.
+    """
+    batch = config.training.batch_per_device
+    smaller = []
+    for n in range(batch - 1, 0, -1):
+        with suppress(UserError):
+            fits(n)
+            smaller.append(n)
+    remedy = (
+        f"use a smaller micro-batch, --set training.batch_per_device={smaller[0]} (the gradient "
+        "is still that of training.batch_size pictures)"
+        if smaller
+        else "use --precision bfloat16, fewer channels or a lower data.resolution"
+    )
+    return f"the device ran out of memory with training.batch_per_device={batch}; {remedy}"
