@@ -2,6 +2,8 @@
 
 import re
 import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 from tensorflow.python.distribute.collective_all_reduce_strategy import coordination_config_pb2
@@ -43,6 +45,15 @@ def make_strategy(devices: str) -> tf.distribute.Strategy:
     raise UserError(
         f"--devices {devices}: use auto, cpu, cpu:N (N virtual devices), gpu or gpu:0,1"
     )
+
+
+def outside_strategy(function: Callable, *arguments):
+    """Call a function outside of the scope of a strategy, which holds for one thread.
+
+    Variables made inside it have a copy on each device, and all workers must make them together.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(function, *arguments).result()
 
 
 def _cpu_strategy(count: int) -> tf.distribute.Strategy:

@@ -48,11 +48,15 @@ class Workers:
         """Give variables the values that they have in the chief; inside the strategy's scope."""
         if self.count == 1:
             return
+        by_dtype: dict[tf.DType, list[tf.Variable]] = {}
         for variable in variables:
-            value = tf.convert_to_tensor(variable)
-            value = _sum(value if self.is_chief else tf.zeros_like(value))
-            if not self.is_chief:
-                variable.assign(value)
+            by_dtype.setdefault(variable.dtype, []).append(variable)
+        for group in by_dtype.values():
+            values = tf.concat([tf.reshape(variable, [-1]) for variable in group], 0)
+            values = _sum(values if self.is_chief else tf.zeros_like(values))
+            sizes = [variable.shape.num_elements() for variable in group]
+            for variable, value in zip(group, tf.split(values, sizes), strict=True):
+                variable.assign(tf.reshape(value, variable.shape))
 
     def require_same(self, what: str, digest: str) -> None:
         """Raise UserError in every process unless all have the same hexadecimal `digest`."""

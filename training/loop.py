@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,18 @@ import tensorflow as tf
 
 import datasets
 from datasets.dataset import Dataset
-from dnnlib.devices import make_strategy
+from dnnlib.devices import make_strategy, outside_strategy
 from dnnlib.errors import UserError
 from dnnlib.images import crop_rows, make_sheet, save_image
 from dnnlib.ops import implementation, set_implementation
 from dnnlib.signals import StopSignal
+from dnnlib.workers import Workers, find_workers
 from gansformer.config import ModelConfig
 from gansformer.snapshot import Snapshot, save_snapshot
 from training.checkpoint import load_checkpoint, require_space, save_checkpoint
 from training.config import RunConfig
 from training.fine_tuning import initialize
+from training.following import follow, require_same_run
 from training.health import PATIENCE, explain_memory, find_bad, stop_crashed
 from training.live_evaluation import LiveEvaluation
 from training.retention import remove_old_checkpoints, remove_old_snapshots
@@ -65,17 +67,22 @@ def train(
     dataset = datasets.open_dataset(data, config.data.resolution)
     if config.data.labels and not dataset.label_dim:
         raise UserError(f"{data} has no labels; set data.labels=false or prepare it with labels")
-    log = RunLog(run)
+    workers, log = find_workers(), RunLog(run)
     with (
-        hold_run(run),
+        hold_run(run) if workers.is_chief else nullcontext(),
         strategy.scope(),
         dataset.user_errors(),
         _memory_errors(config, strategy.num_replicas_in_sync),
+        workers.user_errors(),
     ):
+        require_same_run(workers, config, dataset, machine.precision)
+        if not workers.is_chief:
+            follow(config, dataset, workers, PRECISIONS[machine.precision])
+            return
         checkpoint = find_start(run, config, resume, log)
         loop = TrainingLoop(config, dataset, run, machine, log)
         loop.start(checkpoint, init_from)
-        loop.run_to_end()
+        loop.run_to_end(workers)
 
 
 @contextmanager
@@ -198,23 +205,25 @@ class TrainingLoop:
         write_config(self.run, self.config)
         self.log(f"resuming from {checkpoint}: {self.shown / 1000:.2f} kimg")
 
-    def run_to_end(self) -> None:
+    def run_to_end(self, workers: Workers) -> None:
         """Train, writing what is due, until the end or a signal."""
         end = self.config.training.kimg * 1000
+        workers.share(self.state.by_name().values())
         reals = iter(self.step.batches(self.dataset))
         with StopSignal() as stop:
             self.tick_started, self.tick_shown = time.monotonic(), self.shown
             self.checkpoint_time = time.monotonic()
-            while self.shown < end and not stop.requested:
+            while self.shown < end and not workers.any(stop.requested):
                 before = self.shown
                 self.means.add(self.step.run_minibatch(reals))
                 self.write_what_is_due(before, finished=self.shown >= end)
         self.save_checkpoint()
-        if stop.requested:
+        if self.shown < end:
             self.save_snapshot(self.run / "snapshots" / f"{int(self.shown / 1000):06d}")
             self.log(f"stopped at {self.shown / 1000:.2f} kimg; run the same command to continue")
         else:
             self.log(f"finished {self.shown / 1000:.2f} kimg; sheets in {self.run / 'samples'}")
+        workers.any(False)  # the others wait until everything is written
 
     def write_what_is_due(self, before: int, *, finished: bool) -> None:
         """Write statistics, sheets, snapshots and checkpoints that came due since `before`."""
@@ -273,7 +282,8 @@ class TrainingLoop:
 
     def evaluate(self) -> None:
         """Measure the moving average; keep snapshot and checkpoint if it is the best so far."""
-        if self.evaluation.evaluate(self.state.average, self.dataset, self.shown):
+        evaluate = self.evaluation.evaluate
+        if outside_strategy(evaluate, self.state.average, self.dataset, self.shown):
             self.save_snapshot(self.run / "snapshots" / "best")
             self.save_checkpoint()
         metrics = self.evaluation.at(self.shown)
