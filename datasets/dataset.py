@@ -86,6 +86,18 @@ class Dataset:
         stream = stream.map(load, num_parallel_calls=BATCHES_AHEAD, deterministic=True)
         return stream.prefetch(BATCHES_AHEAD)
 
+    def describe_memory(self, batch_size: int) -> str:
+        """Say what `batches` holds in memory; no picture waits to be shuffled."""
+        index = sum(file.offsets.nbytes + file.lengths.nbytes for file in self._files)
+        index += self._shards.nbytes + self._places.nbytes
+        orders = 2 * 8 * self.count  # of this epoch and the next one, int64
+        picture = self.channels * self.resolution**2 + 4 * self.label_dim
+        ahead = 2 * BATCHES_AHEAD * batch_size * picture  # being read, and waiting
+        return (
+            f"shuffled over all {self.count} pictures by number: index {_megabytes(index)}, "
+            f"orders {_megabytes(orders)}, read ahead {_megabytes(ahead)}"
+        )
+
     def read(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return (images uint8 [n, H, W, C], labels float32 [n, label_dim]) by image number."""
         numbers = np.asarray(indices, np.int64).reshape(-1)
@@ -166,3 +178,7 @@ class Dataset:
         images = tf.reshape(values, [-1, channels, size, size])  # [B, C, H, W]
         images = tf.ensure_shape(images, [*data.shape, channels, size, size])
         return tf.transpose(images, [0, 2, 3, 1])  # [B, H, W, C]
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -169,6 +169,7 @@ class TrainingLoop:
             f"data {self.dataset.directory}: {self.dataset.count} pictures"
             f" {self.dataset.resolution}x{self.dataset.resolution}x{self.dataset.channels}"
         )
+        self.log(self.dataset.describe_memory(self.step.micro_batch))
         self.log(
             f"networks: generator {sizes['G']:.2f} M, discriminator {sizes['D']:.2f} M parameters;"
             f" attention {self.config.generator.attention}; {machine.precision};"
