@@ -9,7 +9,8 @@ import pytest
 from datasets.manifest import file_digest
 from dnnlib.errors import UserError
 from training.checkpoint import load_checkpoint, save_checkpoint
-from training.config import RunConfig, load_config
+from training.config import OutputConfig, RunConfig, load_config
+from training.retention import remove_old_checkpoints
 from training.state import TrainState
 
 
@@ -75,3 +76,48 @@ def test_variable_without_a_place_is_refused(config, tmp_path):
     other = TrainState(dataclasses.replace(config, discriminator=smaller), channels=3, label_dim=0)
     with pytest.raises(UserError, match="use the configuration it was made with"):
         load_checkpoint(path, other)
+
+
+def test_augmentation_can_be_turned_on_and_off(config, tmp_path):
+    adaptive = dataclasses.replace(config.training.augmentation, mode="ada", p=0.25)
+    plain, augmented = make_state(config), make_state(config, augmentation=adaptive)
+    load_checkpoint(save_checkpoint(tmp_path, plain.values(), {}), augmented)
+    assert augmented.adaptive.p.numpy() == 0.25
+    fill(augmented)
+    load_checkpoint(save_checkpoint(tmp_path, augmented.values(), {}), plain)
+    np.testing.assert_array_equal(
+        plain.values()["Gs/G_synthesis/4x4/Conv/weight"],
+        augmented.values()["Gs/G_synthesis/4x4/Conv/weight"],
+    )
+
+
+def write_all(run, numbers, **options) -> list[int]:
+    """Write checkpoints one after another as a run does; return which are left."""
+    best = options.pop("best", None)
+    for number in numbers:
+        path = run / "checkpoints" / f"{number:010d}"
+        path.mkdir(parents=True)
+        known = best if best is not None and best <= number else None
+        remove_old_checkpoints(run, OutputConfig(**options), current=path, best=known)
+    return sorted(int(path.name) for path in (run / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ({}, [6500, 7000]),
+        ({"keep_checkpoints": 1}, [7000]),
+        ({"best": 2500}, [2500, 6500, 7000]),
+        ({"keep_checkpoint_every_kimg": 2}, [2500, 4000, 6000, 6500, 7000]),
+        ({"keep_checkpoint_every_kimg": 2, "best": 500}, [500, 2500, 4000, 6000, 6500, 7000]),
+    ],
+)
+def test_which_checkpoints_stay(tmp_path, options, left):
+    numbers = [0, 500, 1000, 1900, 2500, 3000, 4000, 4500, 5999, 6000, 6500, 7000]
+    assert write_all(tmp_path, numbers, **options) == left
+
+
+def test_checkpoints_of_a_continuation_that_was_given_up_go(tmp_path):
+    """After `--resume` of an older checkpoint, `--resume auto` must not find the newer ones."""
+    write_all(tmp_path, [100, 200, 300], keep_checkpoints=3)
+    assert write_all(tmp_path, [150], keep_checkpoints=3) == [100, 150]
