@@ -18,7 +18,7 @@ def initialize(state: TrainState, source: str, report: Callable[[str], None]) ->
     """Give the networks of a new run every variable of `source` with the same name and shape.
 
     source: a run, a snapshot, an official pickle or a name, as for gansformer.load. Names what
-    begins anew. Raises UserError if nothing of the generator fits.
+    begins anew. Raises UserError if no weight of the generator fits.
     """
     snapshot = outside_strategy(load, source)
     for name, network in state.networks().items():
@@ -27,9 +27,10 @@ def initialize(state: TrainState, source: str, report: Callable[[str], None]) ->
         stored = {} if trained is None else variables_by_name(trained)
         variables = variables_by_name(network)
         left = [key for key, variable in variables.items() if not _copy(variable, stored.get(key))]
-        if len(left) == len(variables) and name == "G":
+        weights = {key for key, v in variables.items() if v.trainable and v.shape.rank > 1}
+        if name == "G" and weights <= set(left):
             raise UserError(
-                f"--init-from {source}: no variable of its generator fits this configuration; "
+                f"--init-from {source}: no weight of its generator fits this configuration; "
                 "use a configuration like the one that it was trained with"
             )
         taken = len(variables) - len(left)

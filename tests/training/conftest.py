@@ -75,9 +75,15 @@ def small_data(tmp_path_factory):
     return directory
 
 
+@pytest.fixture(scope="session")
+def small_config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(SMALL_RUN)
+    return path
+
+
 @pytest.fixture
-def small_arguments(small_data, tmp_path):
+def small_arguments(small_config, small_data, tmp_path):
     """The command line of a run of the smallest network in `tmp_path/run`."""
-    (tmp_path / "small.yaml").write_text(SMALL_RUN)
-    arguments = ["--config", tmp_path / "small.yaml", "--data", small_data]
+    arguments = ["--config", small_config, "--data", small_data]
     return [str(argument) for argument in [*arguments, "--run", tmp_path / "run"]]
