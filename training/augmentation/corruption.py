@@ -12,7 +12,7 @@ def add_noise(images: tf.Tensor, stream: RandomStream, p: tf.Tensor) -> tf.Tenso
     """Add normal noise, with probability p and a half-normal strength of its own each time."""
     happens = stream.fold("happens").uniform([1, 1, 1]) < p
     strength = tf.abs(stream.fold("strength").normal([1, 1, 1])) * NOISE
-    noise = stream.fold("noise").normal(images.shape[1:].as_list())
+    noise = stream.fold("noise").normal(list(images.shape[1:]))
     return images + tf.where(happens, strength * noise, 0.0)
 
 
