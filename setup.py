@@ -22,6 +22,7 @@ PACKAGES = [
 ]
 COMMANDS = [
     "train",
+    "launch",
     "prepare_data",
     "generate",
     "evaluate",
