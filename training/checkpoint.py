@@ -37,11 +37,11 @@ def save_checkpoint(run: Path, values: dict[str, np.ndarray], progress: dict[str
 
 
 def require_space(run: Path, size: int, what: str) -> None:
-    """Raise UserError if the disk of a run has too little room for `size` bytes."""
-    free = shutil.disk_usage(run).free
-    if free < size:
+    """Raise UserError if the disk of a run has too little room for `size` bytes and a bit more."""
+    free, needed = shutil.disk_usage(run).free, size * 1.05 + 1e6
+    if free < needed:
         raise UserError(
-            f"the disk of {run} has {free / 1e6:.0f} MB left, {what} needs {size / 1e6:.0f} MB; "
+            f"the disk of {run} has {free / 1e6:.1f} MB left, {what} needs {needed / 1e6:.1f} MB; "
             "free some space and run the same command again: it continues from the last checkpoint"
         )
 

@@ -106,9 +106,9 @@ def test_out_of_memory_names_the_setting(small_arguments, monkeypatch, capsys):
 def test_too_little_space_is_told_before_writing(tmp_path, monkeypatch):
     values = {"images_shown": np.int64(8), "G/weight": np.zeros(1000, np.float32)}
     first = save_checkpoint(tmp_path, values, {})
-    usage = shutil.disk_usage(tmp_path)._replace(free=3999)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_003_999)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(UserError, match="a checkpoint needs.*free some space"):
+    with pytest.raises(UserError, match="has 1.0 MB left, a checkpoint needs.*free some space"):
         save_checkpoint(tmp_path, values | {"images_shown": np.int64(16)}, {})
     assert list_checkpoints(tmp_path) == [first]
 
