@@ -88,6 +88,11 @@ class OutputConfig:
     sheet_rows: int = 6
     psi: float = 0.7  # truncation of the sample sheets
 
+    def __post_init__(self):
+        for name in ("keep_snapshots", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise UserError(f"output.{name}={getattr(self, name)} is too few; at least 1")
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from datasets.dataset import Dataset
 from dnnlib.config import to_mapping
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_directory
 from dnnlib.json_lines import read_lines
 from training.config import RunConfig
 from training.statistics import TickMeans
+from training.step import TrainingStep
 
 PATIENCE = 50  # minibatches in a row with a loss or gradient that is not finite
 LAST_TICKS = 20
@@ -30,15 +32,29 @@ def find_bad(values: dict[str, np.ndarray]) -> str | None:
     return next((name for name, array in values.items() if not np.isfinite(array).all()), None)
 
 
+def find_bad_gradient(step: TrainingStep, dataset: Dataset, names: list[str]) -> str | None:
+    """Return the first variable with a bad gradient of the next minibatch, or None.
+
+    names: of the statistics that were not finite; they tell the phases to look at.
+    """
+    images, labels = next(iter(step.batches(dataset)))
+    for name in names:
+        if name.startswith("norm/"):
+            bad = find_bad(step.gradients(name.removeprefix("norm/"), images, labels))
+            if bad:
+                return f"gradient of {bad}"
+    return None
+
+
 def stop_crashed(
-    run: Path, config: RunConfig, values: dict[str, np.ndarray], means: TickMeans
+    run: Path, config: RunConfig, shown: int, bad: str | None, means: TickMeans
 ) -> None:
     """Write a crash bundle, and raise the UserError that ends the run.
 
-    values: of TrainState. The bundle says where it happened; the checkpoints stay as they are.
+    bad: the tensor that is not finite, where it is known; else the statistic is named. The
+    checkpoints stay as they are.
     """
-    shown = int(values["images_shown"])
-    bad = find_bad(values) or (means.bad_names or ["nothing"])[0]
+    bad = bad or (means.bad_names or ["a statistic"])[0]
     report = {
         "nimg": shown,
         "kimg": shown / 1000,

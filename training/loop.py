@@ -23,7 +23,13 @@ from training.checkpoint import load_checkpoint, require_space, save_checkpoint
 from training.config import RunConfig
 from training.fine_tuning import initialize
 from training.following import follow, require_same_run
-from training.health import PATIENCE, explain_memory, find_bad, stop_crashed
+from training.health import (
+    PATIENCE,
+    explain_memory,
+    find_bad,
+    find_bad_gradient,
+    stop_crashed,
+)
 from training.live_evaluation import LiveEvaluation
 from training.retention import remove_old_checkpoints, remove_old_snapshots
 from training.run_directory import RunLog, find_start, write_config
@@ -264,7 +270,10 @@ class TrainingLoop:
             self.statistics.write(entry)
             self.log(format_tick(entry, self.config.training.kimg))
         if self.means.bad_in_a_row >= PATIENCE:
-            stop_crashed(self.run, self.config, self.state.values(), self.means)
+            bad = find_bad(self.state.values())
+            if not bad and find_workers().count == 1:  # the others do not compute it
+                bad = find_bad_gradient(self.step, self.dataset, self.means.bad_names)
+            stop_crashed(self.run, self.config, shown, bad, self.means)
 
     @contextmanager
     def _output_time(self) -> Iterator[None]:
@@ -310,8 +319,9 @@ class TrainingLoop:
         """Write all that training needs; end a run whose weights are not finite instead."""
         with self._output_time():
             values = self.state.values()
-            if find_bad(values):
-                stop_crashed(self.run, self.config, values, self.means)
+            bad = find_bad(values)
+            if bad:
+                stop_crashed(self.run, self.config, self.shown, bad, self.means)
             progress = {"tick": self.tick, "data": self.dataset.identity, **self.means.state()}
             path = save_checkpoint(self.run, values, progress)
             best = self.evaluation.best if self.evaluation else None

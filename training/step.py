@@ -234,6 +234,22 @@ class TrainingStep:
         if self.state.adaptive:
             self.state.adaptive.adapt(self.state.images_shown)
 
+    def gradients(self, phase: str, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the gradients, by variable, that a phase ("norm/" PHASE) would follow next."""
+        of_generator, of_discriminator = (labels,), (images, labels)
+        function, arguments = {
+            "generator": (self._generator_gradients, of_generator),
+            "path_length": (self._path_length_gradients, of_generator),
+            "discriminator": (self._discriminator_gradients, of_discriminator),
+            "regularizer": (self._penalty_gradients, of_discriminator),
+        }[phase]
+        is_generator, state = arguments is of_generator, self.state
+        optimizer = state.generator_optimizer if is_generator else state.discriminator_optimizer
+        run = tf.function(lambda *tensors: self._run(function, *tensors)[0], autograph=False)
+        gradients = run(*arguments, state.images_shown.read_value())
+        names = [f"{'G' if is_generator else 'D'}/{v.name[:-2]}" for v in optimizer.targets]
+        return dict(zip(names, gradients, strict=True))
+
     def _run(self, function: Callable, *arguments: tf.Tensor):
         """Run on every replica with the same arguments, and return the mean of the results."""
         average = lambda *arguments: _mean_over_replicas(function(*arguments))  # noqa: E731
