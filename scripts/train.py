@@ -62,7 +62,8 @@ def main(arguments: list[str]) -> None:
 
     import_tensorflow()
     from training.config import load_config
-    from training.loop import Machine, train
+    from training.loop import train
+    from training.machine import Machine
 
     config = load_config(options.config, assignments)
     machine = Machine(options.devices, options.precision, options.ops)

@@ -2,8 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -73,23 +71,3 @@ def stop_crashed(
         f"training broke down at {shown / 1000:.2f} kimg: {bad} is not finite "
         f"({means.bad_in_a_row} minibatches in a row); see {bundle / 'crash.json'}; {ADVICE}"
     )
-
-
-def explain_memory(config: RunConfig, fits: Callable[[int], None]) -> str:
-    """Return the line for a device without enough memory.
-
-    fits: raises UserError for a batch_per_device that is not possible with this configuration.
-    """
-    batch = config.training.batch_per_device
-    smaller = []
-    for n in range(batch - 1, 0, -1):
-        with suppress(UserError):
-            fits(n)
-            smaller.append(n)
-    remedy = (
-        f"use a smaller micro-batch, --set training.batch_per_device={smaller[0]} (the gradient "
-        "is still that of training.batch_size pictures)"
-        if smaller
-        else "use --precision bfloat16, fewer channels or a lower data.resolution"
-    )
-    return f"the device ran out of memory with training.batch_per_device={batch}; {remedy}"

@@ -1,6 +1,5 @@
 """The training loop: what happens when."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,12 +24,12 @@ from training.fine_tuning import initialize
 from training.following import follow, require_same_run
 from training.health import (
     PATIENCE,
-    explain_memory,
     find_bad,
     find_bad_gradient,
     stop_crashed,
 )
 from training.live_evaluation import LiveEvaluation
+from training.machine import PRECISIONS, Machine, check_batch, memory_errors
 from training.retention import remove_old_checkpoints, remove_old_snapshots
 from training.run_directory import RunLog, find_start, write_config
 from training.run_lock import hold_run
@@ -38,17 +37,6 @@ from training.sheets import SheetPainter, pixel_distance
 from training.state import TrainState
 from training.statistics import StatisticsLog, TickMeans, format_tick, peak_memory_gb
 from training.step import TrainingStep
-
-PRECISIONS = {"float32": tf.float32, "bfloat16": tf.bfloat16}
-
-
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """How a run is computed; nothing here changes what is computed but rounding."""
-
-    devices: str = "auto"
-    precision: str = "float32"
-    ops: str = "auto"
 
 
 def train(
@@ -58,13 +46,14 @@ def train(
     run: Path,
     resume: str = "auto",
     init_from: str | None = None,
-    machine: Machine = Machine(),
+    machine: Machine | None = None,
 ) -> None:
     """Train until `training.kimg` thousand images were shown; see find_start for `resume`.
 
     init_from: what the networks of a new run begin with, see fine_tuning.initialize.
     A first SIGINT or SIGTERM saves and returns; so may the caller then start the same again.
     """
+    machine = machine or Machine()
     strategy = make_strategy(machine.devices)
     check_batch(config, strategy.num_replicas_in_sync)
     if machine.precision not in PRECISIONS:
@@ -78,7 +67,7 @@ def train(
         hold_run(run) if workers.is_chief else nullcontext(),
         strategy.scope(),
         dataset.user_errors(),
-        _memory_errors(config, strategy.num_replicas_in_sync),
+        memory_errors(config, strategy.num_replicas_in_sync),
         workers.user_errors(),
     ):
         require_same_run(workers, config, dataset, machine.precision)
@@ -89,37 +78,6 @@ def train(
         loop = TrainingLoop(config, dataset, run, machine, log)
         loop.start(checkpoint, init_from)
         loop.run_to_end(workers)
-
-
-@contextmanager
-def _memory_errors(config: RunConfig, devices: int) -> Iterator[None]:
-    """Say which setting to change when a device runs out of memory inside the block."""
-
-    def fits(batch: int) -> None:
-        training = dataclasses.replace(config.training, batch_per_device=batch)
-        check_batch(dataclasses.replace(config, training=training), devices)
-
-    try:
-        yield
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        raise UserError(explain_memory(config, fits)) from error
-
-
-def check_batch(config: RunConfig, devices: int) -> None:
-    """Raise UserError if the batch cannot be divided among the devices."""
-    training, group = config.training, config.discriminator.stddev_group
-    together = training.batch_per_device * devices
-    if training.batch_size % together:
-        raise UserError(
-            f"training.batch_size={training.batch_size} does not divide into {devices} devices x "
-            f"training.batch_per_device={training.batch_per_device}; "
-            f"try training.batch_per_device={max(training.batch_size // devices, 1)}"
-        )
-    if group > 1 and training.batch_per_device % min(group, together):
-        raise UserError(
-            f"training.batch_per_device={training.batch_per_device} is not a multiple of "
-            f"discriminator.stddev_group={group}, as {devices} device(s) need; change one of them"
-        )
 
 
 class TrainingLoop:
