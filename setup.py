@@ -11,6 +11,7 @@ PACKAGES = [
     "dnnlib.ops",
     "gansformer",
     "training",
+    "training.augmentation",
     "metrics",
     "datasets",
     "datasets.labels",
@@ -21,6 +22,7 @@ PACKAGES = [
 ]
 COMMANDS = [
     "train",
+    "launch",
     "prepare_data",
     "generate",
     "evaluate",

@@ -18,9 +18,11 @@ __all__ = ["open_dataset"]
 def open_dataset(directory: str | Path, resolution: int | None = None) -> Dataset:
     """Open a prepared data set directory (ours or the official program's).
 
+    directory: here, or an address that tf.io.gfile reads, such as gs://bucket/folder.
     resolution: which of the stored resolutions; the largest if None.
     """
     from datasets.dataset import Dataset
     from datasets.opening import open_records
+    from datasets.remote import fetch_if_remote
 
-    return Dataset(open_records(Path(directory), resolution))
+    return Dataset(open_records(fetch_if_remote(directory), resolution))

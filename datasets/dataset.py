@@ -40,13 +40,27 @@ class Dataset:
         digests = self._shard_digests or [file_digest(file.path) for file in self._files]
         return content_digest(digests)
 
+    @functools.cached_property
+    def identity(self) -> str:
+        """What tells this set from others without reading it: digests, or sizes, of its files."""
+        sizes = [f"{file.path.name} {file.path.stat().st_size}" for file in self._files]
+        return content_digest(self._shard_digests or sizes)
+
     def batches(
-        self, batch_size: int, *, seed: int, start: int = 0, drop_labels: bool = False
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        start: int = 0,
+        part: Sequence[int] | None = None,
+        drop_labels: bool = False,
     ) -> tf.data.Dataset:
         """Return an endless stream of (images uint8 [B, H, W, C], labels float32 [B, label_dim]).
 
         Every epoch is a new permutation of the whole set, a pure function of (seed, epoch).
         start: images shown before; the stream goes on with the next one.
+        part: which pictures of each batch are read, by their places in it; all if None. So do
+          several processes share one stream.
         drop_labels: give labels of size [B, 0], as for a set without labels.
         """
         if batch_size < 1 or start < 0:
@@ -54,22 +68,35 @@ class Dataset:
                 f"batch_size {batch_size} must be positive, start {start} not negative"
             )
         orders: dict[int, np.ndarray] = {}
+        part = np.arange(batch_size) if part is None else np.asarray(part)
 
         def read_batch(number: np.int64) -> tuple[np.ndarray, np.ndarray]:
-            positions = start + number * batch_size + np.arange(batch_size, dtype=np.int64)
+            positions = start + number * batch_size + part.astype(np.int64)
             numbers = take_positions(self.count, positions, seed=seed, orders=orders)
             return self._read_messages(numbers), numbers
 
         def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             messages, numbers = tf.numpy_function(read_batch, [number], [tf.string, tf.int64])
-            messages.set_shape([batch_size])
-            numbers.set_shape([batch_size])
+            messages.set_shape([len(part)])
+            numbers.set_shape([len(part)])
             images, labels = self._decode(messages, numbers)
             return images, labels[:, :0] if drop_labels else labels
 
         stream = tf.data.Dataset.counter()
         stream = stream.map(load, num_parallel_calls=BATCHES_AHEAD, deterministic=True)
         return stream.prefetch(BATCHES_AHEAD)
+
+    def describe_memory(self, batch_size: int) -> str:
+        """Say what `batches` holds in memory; no picture waits to be shuffled."""
+        index = sum(file.offsets.nbytes + file.lengths.nbytes for file in self._files)
+        index += self._shards.nbytes + self._places.nbytes
+        orders = 2 * 8 * self.count  # of this epoch and the next one, int64
+        picture = self.channels * self.resolution**2 + 4 * self.label_dim
+        ahead = 2 * BATCHES_AHEAD * batch_size * picture  # being read, and waiting
+        return (
+            f"shuffled over all {self.count} pictures by number: index {_megabytes(index)}, "
+            f"orders {_megabytes(orders)}, read ahead {_megabytes(ahead)}"
+        )
 
     def read(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return (images uint8 [n, H, W, C], labels float32 [n, label_dim]) by image number."""
@@ -151,3 +178,7 @@ class Dataset:
         images = tf.reshape(values, [-1, channels, size, size])  # [B, C, H, W]
         images = tf.ensure_shape(images, [*data.shape, channels, size, size])
         return tf.transpose(images, [0, 2, 3, 1])  # [B, H, W, C]
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,10 +1,19 @@
 """From the --devices option to a TensorFlow distribution strategy."""
 
 import re
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
+from tensorflow.python.distribute.collective_all_reduce_strategy import coordination_config_pb2
+from tensorflow.python.eager import context
 
 from dnnlib.errors import UserError
+from dnnlib.workers import Workers, find_workers
+
+START_TIMEOUT_S = 300  # for all workers to be there
+LOST_TIMEOUT_S = 60  # for one that no longer answers; one whose process ended is noticed at once
 
 
 def make_strategy(devices: str) -> tf.distribute.Strategy:
@@ -12,19 +21,39 @@ def make_strategy(devices: str) -> tf.distribute.Strategy:
 
     "auto" takes all GPUs, or the CPU where there is none. One device is the ordinary case of a
     strategy with one replica. Must be called before TensorFlow makes its first tensor.
+
+    With TF_CONFIG in the environment, these are the devices of one worker of several. This waits
+    for the others.
     """
+    workers = find_workers()
     gpus = tf.config.list_physical_devices("GPU")
     if devices == "auto":
         devices = "gpu" if gpus else "cpu"
     kind, _, argument = devices.partition(":")
     if kind == "cpu" and re.fullmatch(r"([1-9]\d*)?", argument):
         tf.config.set_visible_devices([], "GPU")
-        return _cpu_strategy(int(argument or 1))
+        if workers.count > 1 and argument not in ("", "1"):
+            raise UserError(f"--devices {devices}: with TF_CONFIG, a worker has one CPU; use cpu")
+        return _join(workers) if workers.count > 1 else _cpu_strategy(int(argument or 1))
     if kind == "gpu" and re.fullmatch(r"(\d+(,\d+)*)?", argument):
-        return _gpu_strategy(gpus, argument)
+        names = _choose_gpus(gpus, argument)
+        if workers.count > 1:
+            return _join(workers)
+        if len(names) == 1:
+            return tf.distribute.OneDeviceStrategy(names[0])
+        return tf.distribute.MirroredStrategy(names)
     raise UserError(
         f"--devices {devices}: use auto, cpu, cpu:N (N virtual devices), gpu or gpu:0,1"
     )
+
+
+def outside_strategy(function: Callable, *arguments):
+    """Call a function outside of the scope of a strategy, which holds for one thread.
+
+    Variables made inside it have a copy on each device, and all workers must make them together.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(function, *arguments).result()
 
 
 def _cpu_strategy(count: int) -> tf.distribute.Strategy:
@@ -36,7 +65,8 @@ def _cpu_strategy(count: int) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(count)])
 
 
-def _gpu_strategy(gpus: list, argument: str) -> tf.distribute.Strategy:
+def _choose_gpus(gpus: list, argument: str) -> list[str]:
+    """Show only the wanted GPUs to TensorFlow, and return their names."""
     if not gpus:
         raise UserError(
             "TensorFlow finds no GPU here; use --devices cpu, or see what doctor.py says about it"
@@ -48,7 +78,44 @@ def _gpu_strategy(gpus: list, argument: str) -> tf.distribute.Strategy:
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.set_visible_devices([gpus[number] for number in numbers], "GPU")
-    names = [f"/gpu:{i}" for i in range(len(numbers))]
-    if len(names) == 1:
-        return tf.distribute.OneDeviceStrategy(names[0])
-    return tf.distribute.MirroredStrategy(names)
+    return [f"/gpu:{i}" for i in range(len(numbers))]
+
+
+def _join(workers: Workers) -> tf.distribute.Strategy:
+    """Wait for the other workers, and return the strategy of all of them together."""
+    _require_free_port(workers.addresses[workers.index])
+    jobs = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
+    # TensorFlow would wait for an hour, and tells no other way than this of changing that.
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader="/job:{}/replica:0/task:0".format("chief" if "chief" in jobs else "worker"),
+        cluster_register_timeout_in_ms=START_TIMEOUT_S * 1000,
+        heartbeat_timeout_in_ms=LOST_TIMEOUT_S * 1000,
+        coordinated_jobs=[
+            coordination_config_pb2.CoordinatedJob(name=name, num_tasks=len(tasks))
+            for name, tasks in jobs.items()
+        ],
+    )
+    print(f"worker {workers.index}: waiting for {workers.count} workers", flush=True)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"worker {workers.index}: the workers {', '.join(workers.addresses)} did not come "
+            f"together ({str(error).splitlines()[0][:150]}); start all of them within "
+            f"{START_TIMEOUT_S} s"
+        ) from error
+
+
+def _require_free_port(address: str) -> None:
+    port = address.rpartition(":")[2]
+    if not port.isdigit():
+        raise UserError(f"TF_CONFIG: {address} has no port; write it like {address}:9000")
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("", int(port)))
+        except OSError as error:
+            raise UserError(
+                f"TF_CONFIG: port {port} cannot be used ({error.strerror}); choose another one"
+            ) from error

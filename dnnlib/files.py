@@ -47,12 +47,23 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 with open(file, "rb") as opened:
                     os.fsync(opened.fileno())
         sync_directory(temporary)
+        old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, old)  # removing it takes longer, and there must hardly be a gap
         os.replace(temporary, path)
         sync_directory(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove temporary files of writers that were killed. Call while no one else writes there."""
+    for path in Path(directory).glob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sync_directory(path: Path) -> None:

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
     import_tensorflow()
     from training.benchmark import benchmark, format_report, with_batch
     from training.config import load_config
-    from training.loop import Machine
+    from training.machine import Machine
 
     configs = {
         name: with_batch(load_config(name, options.assignments), options.batch)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Train a StyleGAN2 or a GANformer on a prepared data set."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -17,6 +18,18 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--run", required=True, type=Path, help="directory of the run")
     parser.add_argument(
         "--resume", default="auto", help="auto, never, or a checkpoint or run to continue from"
+    )
+    parser.add_argument(
+        "--init-from",
+        metavar="MODEL",
+        help="begin a new run with the networks of a run, snapshot or official .pkl (fine-tuning)",
+    )
+    parser.add_argument(
+        "--status",
+        action=_ShowStatus,
+        default=argparse.SUPPRESS,
+        metavar="RUN",
+        help="print how far a run is, from any shell, and stop",
     )
     parser.add_argument(
         "--kimg", type=float, help="length of the run (configuration: training.kimg)"
@@ -49,7 +62,8 @@ def main(arguments: list[str]) -> None:
 
     import_tensorflow()
     from training.config import load_config
-    from training.loop import Machine, train
+    from training.loop import train
+    from training.machine import Machine
 
     config = load_config(options.config, assignments)
     machine = Machine(options.devices, options.precision, options.ops)
@@ -58,7 +72,24 @@ def main(arguments: list[str]) -> None:
 
         print_preview(config, options.data)
         return
-    train(config, data=options.data, run=options.run, resume=options.resume, machine=machine)
+    train(
+        config,
+        data=options.data,
+        run=options.run,
+        resume=options.resume,
+        init_from=options.init_from,
+        machine=machine,
+    )
+
+
+class _ShowStatus(argparse.Action):
+    """As --help: needs no other option."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        from training.status import format_status
+
+        print(format_status(Path(value)))
+        parser.exit()
 
 
 def entry_point() -> None:

@@ -16,7 +16,7 @@ from dnnlib.ops import implementation, set_implementation
 from gansformer.operations import count_multiply_adds
 from gansformer.sampling import SeedSampler
 from training.config import RunConfig
-from training.loop import PRECISIONS, Machine
+from training.machine import PRECISIONS, Machine
 from training.state import TrainState
 from training.statistics import peak_memory_gb
 from training.step import TrainingStep

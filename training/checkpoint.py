@@ -4,34 +4,46 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from datasets.manifest import file_digest
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_directory
-from training.state import TrainState
 
-# Early checkpoints hold them; between minibatches they are zero.
-OLD_ACCUMULATORS = re.compile(r"(generator|discriminator)_optimizer/(main|regularizer)/")
+if TYPE_CHECKING:  # without TensorFlow, for `train.py --status`
+    from training.state import TrainState
+
+# What a checkpoint may have or lack. Early ones hold the optimisers' accumulators, which are zero
+# between minibatches; adaptive augmentation can be turned on and off in the middle of a run.
+OPTIONAL = re.compile(r"(generator|discriminator)_optimizer/(main|regularizer)/|augmentation/")
 
 
-def save_checkpoint(run: Path, state: TrainState, progress: dict[str, Any], *, keep: int) -> Path:
-    """Write checkpoints/<images shown> of a run, and remove all but the newest `keep`.
+def save_checkpoint(run: Path, values: dict[str, np.ndarray], progress: dict[str, Any]) -> Path:
+    """Write checkpoints/<images shown> of a run.
 
-    progress: what the loop remembers besides the state, as JSON.
+    values: of TrainState. progress: what the loop remembers besides the state, as JSON.
     """
-    shown = int(state.images_shown.numpy())
+    shown = int(values["images_shown"])
     directory = run / "checkpoints" / f"{shown:010d}"
+    require_space(run, sum(array.nbytes for array in values.values()), "a checkpoint")
     with atomic_directory(directory) as temporary:
-        np.savez(temporary / "state.npz", **state.values())
+        np.savez(temporary / "state.npz", **values)
         digest = file_digest(temporary / "state.npz")
         text = json.dumps({"images_shown": shown, "sha256": digest, "progress": progress}, indent=2)
         (temporary / "checkpoint.json").write_text(text + "\n")
-    for old in list_checkpoints(run)[:-keep]:
-        shutil.rmtree(old)
     return directory
+
+
+def require_space(run: Path, size: int, what: str) -> None:
+    """Raise UserError if the disk of a run has too little room for `size` bytes and a bit more."""
+    free, needed = shutil.disk_usage(run).free, size * 1.05 + 1e6
+    if free < needed:
+        raise UserError(
+            f"the disk of {run} has {free / 1e6:.1f} MB left, {what} needs {needed / 1e6:.1f} MB; "
+            "free some space and run the same command again: it continues from the last checkpoint"
+        )
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -67,7 +79,7 @@ def find_damage(path: Path) -> str | None:
         return "checkpoint.json is unreadable"
 
 
-def load_checkpoint(path: Path, state: TrainState) -> dict[str, Any]:
+def load_checkpoint(path: Path, state: "TrainState") -> dict[str, Any]:
     """Restore the whole state, and return the loop's `progress`.
 
     Raises UserError if the checkpoint belongs to another configuration.
@@ -77,21 +89,27 @@ def load_checkpoint(path: Path, state: TrainState) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} cannot be used: {problem}")
     variables = state.by_name()
     with np.load(path / "state.npz", allow_pickle=False) as arrays:
-        stored = {name for name in arrays.files if not OLD_ACCUMULATORS.match(name)}
-        _check_names(path, stored, set(variables))
-        for name, variable in variables.items():
-            array = arrays[name]
+        _check_names(path, set(arrays.files), set(variables))
+        for name in sorted(set(variables) & set(arrays.files)):
+            array, variable = arrays[name], variables[name]
             if array.shape != tuple(variable.shape):
                 raise UserError(
                     f"checkpoint {path}: {name} has shape {list(array.shape)}, this configuration "
                     f"needs {list(variable.shape)}; use the configuration it was made with"
                 )
             variable.assign(array)
+    return read_progress(path)
+
+
+def read_progress(path: Path) -> dict[str, Any]:
+    """Return the loop's `progress` of a checkpoint without reading its state."""
     return json.loads((path / "checkpoint.json").read_text())["progress"]
 
 
 def _check_names(path: Path, stored: set[str], needed: set[str]) -> None:
     for name in sorted(stored ^ needed):
+        if OPTIONAL.match(name):
+            continue
         problem = "is not in it" if name in needed else "has no place in this configuration"
         raise UserError(
             f"checkpoint {path}: {name} {problem}; use the configuration it was made with"

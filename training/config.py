@@ -12,6 +12,7 @@ import yaml
 from dnnlib.config import from_mapping, set_option
 from dnnlib.errors import UserError, suggest
 from gansformer.config import DiscriminatorConfig, GeneratorConfig, check_pair
+from training.augmentation.config import AugmentationConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -56,6 +57,10 @@ class TrainingConfig:
     always_correct_generator: bool = True
     clip: float | None = None  # bound on the global norm of a gradient
     ema_kimg: float = 10.0  # half-life of the moving average of G
+    # So many of the discriminator's highest resolutions are not trained (freeze-D, Mo et al. 2020,
+    # for fine-tuning with --init-from).
+    freeze_discriminator: int = 0
+    augmentation: AugmentationConfig = AugmentationConfig()  # for small data sets
 
     def __post_init__(self):
         if self.batch_size % self.batch_per_device:
@@ -77,10 +82,16 @@ class OutputConfig:
     checkpoint_minutes: float = 15.0  # what training needs
     keep_snapshots: int = 10  # the newest; older ones are removed
     keep_snapshot_every_kimg: float = 0.0  # > 0: these are never removed
-    keep_checkpoints: int = 2
+    keep_checkpoints: int = 2  # the newest; that of the best metric stays in any case
+    keep_checkpoint_every_kimg: float = 0.0  # > 0: the first after each so many is never removed
     sheet_columns: int = 8
     sheet_rows: int = 6
     psi: float = 0.7  # truncation of the sample sheets
+
+    def __post_init__(self):
+        for name in ("keep_snapshots", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise UserError(f"output.{name}={getattr(self, name)} is too few; at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +115,12 @@ class RunConfig:
 
     def __post_init__(self):
         check_pair(self.generator, self.discriminator)
+        freeze, most = self.training.freeze_discriminator, self.data.resolution.bit_length() - 3
+        if not 0 <= freeze <= most:
+            raise UserError(
+                f"training.freeze_discriminator={freeze}: the discriminator has {most} resolutions "
+                f"above 4x4; use 0 to {most}"
+            )
 
 
 def load_config(name: str, assignments: list[str] = ()) -> RunConfig:

@@ -1,10 +1,8 @@
 """The training loop: what happens when."""
 
-import dataclasses
-import shutil
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,31 +10,33 @@ import tensorflow as tf
 
 import datasets
 from datasets.dataset import Dataset
-from dnnlib.devices import make_strategy
+from dnnlib.devices import make_strategy, outside_strategy
 from dnnlib.errors import UserError
 from dnnlib.images import crop_rows, make_sheet, save_image
 from dnnlib.ops import implementation, set_implementation
+from dnnlib.signals import StopSignal
+from dnnlib.workers import Workers, find_workers
 from gansformer.config import ModelConfig
 from gansformer.snapshot import Snapshot, save_snapshot
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import load_checkpoint, require_space, save_checkpoint
 from training.config import RunConfig
+from training.fine_tuning import initialize
+from training.following import follow, require_same_run
+from training.health import (
+    PATIENCE,
+    find_bad,
+    find_bad_gradient,
+    stop_crashed,
+)
 from training.live_evaluation import LiveEvaluation
-from training.run_directory import prepare_run
-from training.sheets import SheetPainter
+from training.machine import PRECISIONS, Machine, check_batch, memory_errors
+from training.retention import remove_old_checkpoints, remove_old_snapshots
+from training.run_directory import RunLog, find_start, write_config
+from training.run_lock import hold_run
+from training.sheets import SheetPainter, pixel_distance
 from training.state import TrainState
 from training.statistics import StatisticsLog, TickMeans, format_tick, peak_memory_gb
 from training.step import TrainingStep
-
-PRECISIONS = {"float32": tf.float32, "bfloat16": tf.bfloat16}
-
-
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """How a run is computed; nothing here changes what is computed but rounding."""
-
-    devices: str = "auto"
-    precision: str = "float32"
-    ops: str = "auto"
 
 
 def train(
@@ -45,12 +45,15 @@ def train(
     data: Path,
     run: Path,
     resume: str = "auto",
-    machine: Machine = Machine(),
+    init_from: str | None = None,
+    machine: Machine | None = None,
 ) -> None:
-    """Train until `training.kimg` thousand images were shown; see prepare_run for `resume`.
+    """Train until `training.kimg` thousand images were shown; see find_start for `resume`.
 
+    init_from: what the networks of a new run begin with, see fine_tuning.initialize.
     A first SIGINT or SIGTERM saves and returns; so may the caller then start the same again.
     """
+    machine = machine or Machine()
     strategy = make_strategy(machine.devices)
     check_batch(config, strategy.num_replicas_in_sync)
     if machine.precision not in PRECISIONS:
@@ -59,29 +62,22 @@ def train(
     dataset = datasets.open_dataset(data, config.data.resolution)
     if config.data.labels and not dataset.label_dim:
         raise UserError(f"{data} has no labels; set data.labels=false or prepare it with labels")
-    log = _RunLog(run)
-    checkpoint = prepare_run(run, config, resume, log)
-    with strategy.scope(), dataset.user_errors():
+    workers, log = find_workers(), RunLog(run)
+    with (
+        hold_run(run) if workers.is_chief else nullcontext(),
+        strategy.scope(),
+        dataset.user_errors(),
+        memory_errors(config, strategy.num_replicas_in_sync),
+        workers.user_errors(),
+    ):
+        require_same_run(workers, config, dataset, machine.precision)
+        if not workers.is_chief:
+            follow(config, dataset, workers, PRECISIONS[machine.precision])
+            return
+        checkpoint = find_start(run, config, resume, log)
         loop = TrainingLoop(config, dataset, run, machine, log)
-        loop.start(checkpoint)
-        loop.run_to_end()
-
-
-def check_batch(config: RunConfig, devices: int) -> None:
-    """Raise UserError if the batch cannot be divided among the devices."""
-    training, group = config.training, config.discriminator.stddev_group
-    together = training.batch_per_device * devices
-    if training.batch_size % together:
-        raise UserError(
-            f"training.batch_size={training.batch_size} does not divide into {devices} devices x "
-            f"training.batch_per_device={training.batch_per_device}; "
-            f"try training.batch_per_device={max(training.batch_size // devices, 1)}"
-        )
-    if group > 1 and training.batch_per_device % min(group, together):
-        raise UserError(
-            f"training.batch_per_device={training.batch_per_device} is not a multiple of "
-            f"discriminator.stddev_group={group}, as {devices} device(s) need; change one of them"
-        )
+        loop.start(checkpoint, init_from)
+        loop.run_to_end(workers)
 
 
 class TrainingLoop:
@@ -113,7 +109,7 @@ class TrainingLoop:
             labels=labels,
         )
         self.statistics = StatisticsLog(run)
-        self.means, self.tick = TickMeans(), 0
+        self.means, self.tick, self.output_s = TickMeans(), 0, 0.0
         self.evaluation = None
         if config.evaluation.metrics:
             mirror = config.data.mirror
@@ -137,6 +133,7 @@ class TrainingLoop:
             f"data {self.dataset.directory}: {self.dataset.count} pictures"
             f" {self.dataset.resolution}x{self.dataset.resolution}x{self.dataset.channels}"
         )
+        self.log(self.dataset.describe_memory(self.step.micro_batch))
         self.log(
             f"networks: generator {sizes['G']:.2f} M, discriminator {sizes['D']:.2f} M parameters;"
             f" attention {self.config.generator.attention}; {machine.precision};"
@@ -148,54 +145,60 @@ class TrainingLoop:
             f" {training.kimg:g} kimg in {self.run}"
         )
 
-    def start(self, checkpoint: Path | None) -> None:
+    def start(self, checkpoint: Path | None, init_from: str | None = None) -> None:
         """Continue from a checkpoint, or begin with sheets that show what is there."""
         if checkpoint is None:
-            columns = self.config.output.sheet_columns
+            if init_from:
+                initialize(self.state, init_from, self.log)
+            write_config(self.run, self.config)
             reals = self.state.discriminator.canvas.crop(self.reals)
-            reals = make_sheet(crop_rows(reals, self.dataset.ratio), columns)
-            save_image(reals, self.run / "samples" / "reals.png")
+            reals = crop_rows(reals, self.dataset.ratio)
+            columns = self.config.output.sheet_columns
+            save_image(make_sheet(reals, columns), self.run / "samples" / "reals.png")
             self.painter.save(self.run / "samples", "fakes-init")
             self.save_checkpoint()
+            self.log(f"pixel distance between real pictures: {pixel_distance(reals):.3f}")
             return
         progress = load_checkpoint(checkpoint, self.state)
-        self.tick, self.means = progress["tick"], TickMeans(progress["sums"])
+        if progress.get("data", self.dataset.identity) != self.dataset.identity:
+            raise UserError(
+                f"{self.dataset.directory} is not the data set that {checkpoint} was trained on, "
+                "or it was changed since; give that one, or begin another run with "
+                f"--init-from {checkpoint.parent.parent}"
+            )
+        self.tick, self.means = progress["tick"], TickMeans(progress)
+        write_config(self.run, self.config)
         self.log(f"resuming from {checkpoint}: {self.shown / 1000:.2f} kimg")
 
-    def run_to_end(self) -> None:
+    def run_to_end(self, workers: Workers) -> None:
         """Train, writing what is due, until the end or a signal."""
         end = self.config.training.kimg * 1000
-        batches = self.dataset.batches(
-            self.step.micro_batch,
-            seed=self.config.training.seed,
-            start=self.shown,
-            drop_labels=not self.config.data.labels,
-        )
-        reals = iter(batches)
-        with _StopSignal() as stop:
+        workers.share(self.state.by_name().values())
+        reals = iter(self.step.batches(self.dataset))
+        with StopSignal() as stop:
             self.tick_started, self.tick_shown = time.monotonic(), self.shown
             self.checkpoint_time = time.monotonic()
-            while self.shown < end and not stop.requested:
+            while self.shown < end and not workers.any(stop.requested):
                 before = self.shown
                 self.means.add(self.step.run_minibatch(reals))
                 self.write_what_is_due(before, finished=self.shown >= end)
         self.save_checkpoint()
-        if stop.requested:
+        if self.shown < end:
             self.save_snapshot(self.run / "snapshots" / f"{int(self.shown / 1000):06d}")
             self.log(f"stopped at {self.shown / 1000:.2f} kimg; run the same command to continue")
         else:
             self.log(f"finished {self.shown / 1000:.2f} kimg; sheets in {self.run / 'samples'}")
+        workers.any(False)  # the others wait until everything is written
 
     def write_what_is_due(self, before: int, *, finished: bool) -> None:
         """Write statistics, sheets, snapshots and checkpoints that came due since `before`."""
         output, shown = self.config.output, self.shown
         is_due = lambda kimg: finished or shown // (kimg * 1000) > before // (kimg * 1000)  # noqa: E731
-        if is_due(output.tick_kimg) or before == 0:
-            self.finish_tick()
         name = f"{int(shown / 1000):06d}"
         if is_due(output.sheet_kimg):
-            sheet = self.painter.save(self.run / "samples", f"fakes-{name}")
-            self.statistics.write_image("samples/fakes", sheet, shown)
+            self.save_sheet(f"fakes-{name}")
+        if is_due(output.tick_kimg) or before == 0:
+            self.finish_tick()
         if is_due(output.snapshot_kimg):
             self.save_snapshot(self.run / "snapshots" / name)
         if self.evaluation and is_due(self.config.evaluation.every_kimg):
@@ -204,10 +207,11 @@ class TrainingLoop:
             self.save_checkpoint()
 
     def finish_tick(self) -> None:
-        """Print and write the statistics since the last tick."""
+        """Print and write the statistics since the last tick; end a run that broke down."""
         means = self.means.finish()
         now, shown = time.monotonic(), self.shown
-        rate = (shown - self.tick_shown) / (now - self.tick_started)
+        elapsed = now - self.tick_started
+        rate = (shown - self.tick_shown) / elapsed
         entry = {
             "nimg": shown,
             "kimg": shown / 1000,
@@ -215,20 +219,44 @@ class TrainingLoop:
             **means,
             "timing/img_per_sec": rate,
             "timing/sec_per_kimg": 1000 / rate,
+            "timing/output_share": self.output_s / elapsed,  # sheets, snapshots, checkpoints
             "resources/peak_memory_gb": peak_memory_gb(),
         }
-        self.statistics.write(entry)
-        self.log(format_tick(entry, self.config.training.kimg))
         self.tick += 1
-        self.tick_started, self.tick_shown = time.monotonic(), shown
+        self.tick_started, self.tick_shown, self.output_s = now, shown, 0.0
+        with self._output_time():
+            self.statistics.write(entry)
+            self.log(format_tick(entry, self.config.training.kimg))
+        if self.means.bad_in_a_row >= PATIENCE:
+            bad = find_bad(self.state.values())
+            if not bad and find_workers().count == 1:  # the others do not compute it
+                bad = find_bad_gradient(self.step, self.dataset, self.means.bad_names)
+            stop_crashed(self.run, self.config, shown, bad, self.means)
+
+    @contextmanager
+    def _output_time(self) -> Iterator[None]:
+        """Count the time that the block takes as that of output, not of training."""
+        self.means.state()  # wait for the training steps that are still running
+        started = time.monotonic()
+        yield
+        self.output_s += time.monotonic() - started
+
+    def save_sheet(self, name: str) -> None:
+        """Write sample sheets, and take in how far apart their pictures are."""
+        with self._output_time():
+            sheet, images = self.painter.save(self.run / "samples", name)
+            self.statistics.tensorboard.write_image("samples/fakes", sheet, self.shown)
+            self.means.add_value("samples/pixel_distance", pixel_distance(images))
 
     def evaluate(self) -> None:
-        """Measure the moving average, and keep it as snapshots/best if it is the best so far."""
-        if self.evaluation.evaluate(self.state.average, self.dataset, self.shown):
+        """Measure the moving average; keep snapshot and checkpoint if it is the best so far."""
+        evaluate = self.evaluation.evaluate
+        if outside_strategy(evaluate, self.state.average, self.dataset, self.shown):
             self.save_snapshot(self.run / "snapshots" / "best")
-        latest = self.evaluation.entries[-1] if self.evaluation.entries else {}
-        if latest.get("nimg") == self.shown:
-            self.statistics.write_scalars("metrics", latest["metrics"], self.shown)
+            self.save_checkpoint()
+        metrics = self.evaluation.at(self.shown)
+        named = {f"metrics/{name}": value for name, value in metrics.items()}
+        self.statistics.tensorboard.write_scalars(named, self.shown)
 
     def save_snapshot(self, directory: Path) -> None:
         """Write what sampling needs, and remove the oldest snapshots beyond the limit."""
@@ -239,59 +267,26 @@ class TrainingLoop:
             "ratio": self.dataset.ratio,
         }
         networks = self.state.networks()
-        save_snapshot(Snapshot(config, self.shown / 1000, **networks, details=details), directory)
-        remove_old_snapshots(directory.parent, self.config.output)
+        snapshot = Snapshot(config, self.shown / 1000, **networks, details=details)
+        with self._output_time():
+            require_space(self.run, snapshot_size(networks), "a snapshot")
+            save_snapshot(snapshot, directory)
+            remove_old_snapshots(directory.parent, self.config.output)
 
     def save_checkpoint(self) -> None:
-        """Write all that training needs."""
-        progress = {"tick": self.tick, "sums": self.means.state()}
-        keep = self.config.output.keep_checkpoints
-        save_checkpoint(self.run, self.state, progress, keep=keep)
+        """Write all that training needs; end a run whose weights are not finite instead."""
+        with self._output_time():
+            values = self.state.values()
+            bad = find_bad(values)
+            if bad:
+                stop_crashed(self.run, self.config, self.shown, bad, self.means)
+            progress = {"tick": self.tick, "data": self.dataset.identity, **self.means.state()}
+            path = save_checkpoint(self.run, values, progress)
+            best = self.evaluation.best if self.evaluation else None
+            remove_old_checkpoints(self.run, self.config.output, current=path, best=best)
         self.checkpoint_time = time.monotonic()
 
 
-def remove_old_snapshots(directory: Path, output) -> None:
-    """Keep the newest `keep_snapshots`, and for ever one in `keep_snapshot_every_kimg`."""
-    every = output.keep_snapshot_every_kimg
-    names = sorted(path for path in directory.iterdir() if path.name.isdigit())
-    for path in names[: -output.keep_snapshots]:
-        if not (every and int(path.name) % every == 0):
-            shutil.rmtree(path)
-
-
-class _RunLog:
-    """Prints lines, and appends them to log.txt once the run directory exists."""
-
-    def __init__(self, run: Path):
-        self.path = run / "log.txt"
-
-    def __call__(self, line: str) -> None:
-        print(line, flush=True)
-        if self.path.parent.is_dir():
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
-
-
-class _StopSignal:
-    """Turns the first SIGINT or SIGTERM into `requested`; a second one acts as usual."""
-
-    def __init__(self):
-        self.requested = False
-
-    def __enter__(self) -> "_StopSignal":
-        self.previous = {
-            number: signal.signal(number, self._request)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def _request(self, number, frame) -> None:
-        self.requested = True
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def __exit__(self, *exception) -> None:
-        self._restore()
+def snapshot_size(networks: dict[str, tf.Module]) -> int:
+    """Return the most bytes that a snapshot of these networks takes."""
+    return sum(4 * v.shape.num_elements() for n in networks.values() for v in n.variables)

@@ -1,8 +1,5 @@
 """The directory of a run: made, checked, or found again."""
 
-import dataclasses
-import errno
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +11,42 @@ from dnnlib.files import atomic_file
 from training.checkpoint import list_checkpoints, newest_checkpoint
 from training.config import RunConfig, read_yaml
 
+# Options that decide which variables there are.
+SHAPING = ("data.resolution", "data.labels", "training.freeze_discriminator")
 
-def prepare_run(run: Path, config: RunConfig, resume: str, report) -> Path | None:
-    """Make the run directory ready and return the checkpoint to continue from, or None.
+
+class RunLog:
+    """Prints lines, and appends them to log.txt once the run directory exists."""
+
+    def __init__(self, run: Path):
+        self.path = run / "log.txt"
+
+    def __call__(self, line: str) -> None:
+        print(line, flush=True)
+        if self.path.parent.is_dir():
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+
+def find_start(run: Path, config: RunConfig, resume: str, report) -> Path | None:
+    """Return the checkpoint to continue from, or None; say what changed since the run was started.
 
     resume: "auto" (continue if there is something to continue), "never", or the path of a
     checkpoint or of another run. Raises UserError rather than overwrite another run.
     """
-    _make_writable(run)
     checkpoint = _find_checkpoint(run, resume, report)
     config_path = run / "config.yaml"
     if checkpoint is None and resume == "never" and config_path.exists():
         raise UserError(f"{run} holds a run already; choose another --run, or use --resume auto")
     if config_path.exists():
         _compare(from_mapping(RunConfig, read_yaml(config_path)), config, run, report)
-    with atomic_file(config_path, "w") as file:
-        yaml.safe_dump(to_mapping(config), file, sort_keys=False)
     return checkpoint
 
 
-def _make_writable(run: Path) -> None:
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        with atomic_file(run / ".writable"):
-            pass
-        (run / ".writable").unlink()
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
-        raise UserError(
-            f"run directory {run} cannot be written ({os.strerror(error.errno)}); "
-            "choose another --run"
-        ) from error
+def write_config(run: Path, config: RunConfig) -> None:
+    """Write the resolved configuration into the run directory."""
+    with atomic_file(run / "config.yaml", "w") as file:
+        yaml.safe_dump(to_mapping(config), file, sort_keys=False)
 
 
 def _find_checkpoint(run: Path, resume: str, report) -> Path | None:
@@ -66,18 +67,25 @@ def _find_checkpoint(run: Path, resume: str, report) -> Path | None:
 
 def _compare(old: RunConfig, new: RunConfig, run: Path, report) -> None:
     """Report options that differ from the run's; refuse those that make it another network."""
-    for section, name, before, now in _differences(to_mapping(old), to_mapping(new)):
-        option = f"{section}.{name}"
-        if section in ("generator", "discriminator") or option == "data.resolution":
+    before, now = _flatten(to_mapping(old)), _flatten(to_mapping(new))
+    for option in sorted(before | now):
+        if before.get(option) == now.get(option):
+            continue
+        if option.startswith(("generator.", "discriminator.")) or option in SHAPING:
             raise UserError(
-                f"{run} was started with {option}={before}, not {now}; "
+                f"{run} was started with {option}={before.get(option)}, not {now.get(option)}; "
                 "use that, or choose another --run"
             )
-        report(f"changed since the run was started: {option} was {before}, is now {now}")
+        report(
+            f"changed since the run was started: {option} was {before.get(option)}, "
+            f"is now {now.get(option)}"
+        )
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any]):
-    for section in [field.name for field in dataclasses.fields(RunConfig)]:
-        for name in old[section]:
-            if old[section][name] != new[section][name]:
-                yield section, name, old[section][name], new[section][name]
+def _flatten(options: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Return nested options under names such as training.gamma."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        nested = isinstance(value, dict)
+        flat |= _flatten(value, f"{path}{name}.") if nested else {f"{path}{name}": value}
+    return flat

@@ -40,10 +40,10 @@ class SheetPainter:
         self.attention_sampler = SeedSampler(generator, psi=psi, return_attention=True)
 
     def paint(self) -> np.ndarray:
-        """Return the sheet, uint8 [rows * H, columns * W, C]."""
+        """Return the pictures of the sheet, uint8 [rows * columns, H, W, C]."""
         batches = self.sampler.batches(range(self.count), self.labels)
         images = np.concatenate([to_uint8(out.images) for _, out in batches])
-        return make_sheet(crop_rows(images, self.ratio), self.columns)
+        return crop_rows(images, self.ratio)
 
     def paint_attention(self) -> np.ndarray | None:
         """Return the attention sheet of the first samples; None: there is no attention."""
@@ -51,14 +51,28 @@ class SheetPainter:
         ((_, out),) = self.attention_sampler.batches(range(count), self.labels)
         return attention_sheet(out.images, out.attention, self.ratio) if out.attention else None
 
-    def save(self, directory: Path, name: str) -> np.ndarray:
-        """Write NAME.png and, with attention, NAME-attention.png; return the first."""
-        sheet = self.paint()
+    def save(self, directory: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Write NAME.png and, with attention, NAME-attention.png; return the first and its
+        pictures."""
+        images = self.paint()
+        sheet = make_sheet(images, self.columns)
         save_image(sheet, directory / f"{name}.png")
         attention = self.paint_attention()
         if attention is not None:
             save_image(attention, directory / f"{name}-attention.png")
-        return sheet
+        return sheet, images
+
+
+def pixel_distance(images: np.ndarray) -> float:
+    """Return the root mean square distance of the pixels of two pictures of uint8 [N, H, W, C].
+
+    In units of the range [-1, 1]. It falls to 0 when a generator collapses onto one picture.
+    """
+    if len(images) < 2:
+        return 0.0
+    values = images.astype(np.float32) / 127.5
+    # Of two independent samples, the mean square of the difference is twice the variance.
+    return float(np.sqrt(2 * values.var(axis=0, ddof=1).mean()))
 
 
 def attention_sheet(images: np.ndarray, attention: list[np.ndarray], ratio: float) -> np.ndarray:

@@ -6,6 +6,7 @@ import tensorflow as tf
 from gansformer.discriminator import Discriminator
 from gansformer.generator import Generator
 from gansformer.variables import variables_by_name
+from training.augmentation import AdaptiveProbability
 from training.config import RunConfig
 from training.optimizer import Adam
 
@@ -36,6 +37,10 @@ class TrainState(tf.Module):
         self.discriminator_optimizer = _make_optimizer(config, self.discriminator, generator=False)
         self.path_length_mean = tf.Variable(0.0, trainable=False, name="path_length_mean")
         self.images_shown = tf.Variable(0, trainable=False, dtype=tf.int64, name="images_shown")
+        self.adaptive = None  # the strength of augmentation, where it is adapted
+        augmentation = config.training.augmentation
+        if augmentation.mode == "ada":
+            self.adaptive = AdaptiveProbability(augmentation, config.training.batch_size)
 
     def networks(self) -> dict[str, tf.Module]:
         """Return the networks under the names they have in snapshots."""
@@ -53,7 +58,10 @@ class TrainState(tf.Module):
             for prefix, module in modules.items()
             for name, variable in _own_variables(module).items()
         }
-        for variable in (self.path_length_mean, self.images_shown):
+        scalars = [self.path_length_mean, self.images_shown]
+        if self.adaptive:
+            scalars += [self.adaptive.p, self.adaptive.sign]
+        for variable in scalars:
             named[variable.name.removesuffix(":0")] = variable
         return named
 
@@ -74,14 +82,18 @@ def _own_variables(module: tf.Module) -> dict[str, tf.Variable]:
 def _make_optimizer(config: RunConfig, network: tf.Module, *, generator: bool) -> Adam:
     training = config.training
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    trained = list(network.trainable_variables)
     if generator:
         is_lazy = training.path_length_weight > 0 or training.always_correct_generator
         interval, rate = training.path_length_interval, training.generator_lr
     else:
         is_lazy = training.regularizer != "none"
         interval, rate = training.regularizer_interval, training.discriminator_lr
+        sizes = [config.data.resolution >> n for n in range(training.freeze_discriminator)]
+        frozen = tuple(f"{size}x{size}/" for size in sizes)
+        trained = [variable for variable in trained if not variable.name.startswith(frozen)]
     return Adam(
-        sorted(network.trainable_variables, key=lambda variable: variable.name),
+        sorted(trained, key=lambda variable: variable.name),
         learning_rate=rate,
         beta1=training.beta1,
         beta2=training.beta2,

@@ -1,39 +1,58 @@
 """Statistics of a run: collected over a tick, printed, appended to stats.jsonl and TensorBoard."""
 
-import json
+import math
 import resource
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from dnnlib.json_lines import append_line, cut_partial_line, read_lines
 from dnnlib.progress import format_duration
+from training.tensorboard import TensorBoard
 
 
 class TickMeans:
-    """Means of scalars over one tick; the tensors are not waited for until they are needed."""
+    """Means of scalars over one tick; the tensors are not waited for until they are needed.
 
-    def __init__(self, sums: dict[str, list[float]] | None = None):
-        self.sums = sums or {}  # name -> [sum, count]
-        self.pending: list[dict[str, tf.Tensor]] = []
+    Numbers that are not finite are left out. `health/nonfinite` is the share of minibatches that
+    had one, `bad_in_a_row` how many of the latest had one, `bad_names` what they were.
+    """
+
+    def __init__(self, state: dict[str, Any] | None = None):
+        state = state or {}
+        self.sums: dict[str, list[float]] = state.get("sums", {})  # name -> [sum, count]
+        self.bad_in_a_row: int = state.get("bad_in_a_row", 0)
+        self.bad_names: list[str] = []
+        self.pending: list[list[dict[str, tf.Tensor]]] = []
 
     def add(self, statistics: list[dict[str, tf.Tensor]]) -> None:
         """Take in the statistics of one minibatch."""
-        self.pending += statistics
+        self.pending.append(statistics)
 
-    def state(self) -> dict[str, list[float]]:
-        """Return what has been collected so far, as plain numbers."""
-        for statistics in self.pending:
-            for name, value in statistics.items():
-                total = self.sums.setdefault(name, [0.0, 0])
-                total[0] += float(value)
-                total[1] += 1
+    def add_value(self, name: str, value: float) -> None:
+        """Take in one number that is known."""
+        if math.isfinite(value):
+            total = self.sums.setdefault(name, [0.0, 0])
+            total[0] += value
+            total[1] += 1
+
+    def state(self) -> dict[str, Any]:
+        """Wait for what has been collected so far, and return it as plain data."""
+        for minibatch in self.pending:
+            values = [(name, float(x)) for phase in minibatch for name, x in phase.items()]
+            bad = [name for name, value in values if not math.isfinite(value)]
+            self.bad_names = bad or self.bad_names
+            self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
+            for name, value in [*values, ("health/nonfinite", float(bool(bad)))]:
+                self.add_value(name, value)
         self.pending = []
-        return self.sums
+        return {"sums": self.sums, "bad_in_a_row": self.bad_in_a_row}
 
     def finish(self) -> dict[str, float]:
         """Return the means, and begin again."""
-        means = {name: total / count for name, (total, count) in self.state().items()}
+        self.state()
+        means = {name: total / count for name, (total, count) in self.sums.items()}
         self.sums = {}
         return means
 
@@ -44,42 +63,18 @@ class StatisticsLog:
 
     def __init__(self, run: Path):
         self.path = run / "stats.jsonl"
-        self.last_images = _last_images(self.path)
-        self.writer = tf.summary.create_file_writer(str(run / "tensorboard"))
+        cut_partial_line(self.path)
+        entries = read_lines(self.path)
+        self.last_images = entries[-1]["nimg"] if entries else -1
+        self.tensorboard = TensorBoard(run / "tensorboard")
 
     def write(self, entry: dict[str, Any]) -> None:
         """Append one tick; `nimg` says how far the run is."""
-        if entry["nimg"] <= self.last_images:
-            return
-        self.last_images = entry["nimg"]
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        if entry["nimg"] > self.last_images:
+            append_line(self.path, entry)
+            self.last_images = entry["nimg"]
         scalars = {name: value for name, value in entry.items() if "/" in name}
-        self.write_scalars("", scalars, entry["nimg"])
-
-    def write_scalars(self, prefix: str, values: dict[str, float], images_shown: int) -> None:
-        """Show numbers in TensorBoard, under `prefix`/ their names."""
-        with self.writer.as_default(step=images_shown):
-            for name, value in values.items():
-                tf.summary.scalar(f"{prefix}/{name}" if prefix else name, value)
-        self.writer.flush()
-
-    def write_image(self, name: str, image, images_shown: int) -> None:
-        """Show an image uint8 [H, W, C] in TensorBoard."""
-        with self.writer.as_default(step=images_shown):
-            tf.summary.image(name, image[None])
-        self.writer.flush()
-
-
-def _last_images(path: Path) -> int:
-    """Return `nimg` of the last whole line; cut off a line that was written only in part."""
-    if not path.is_file():
-        return -1
-    lines = path.read_bytes().split(b"\n")
-    if lines[-1]:  # killed in the middle of a line
-        path.write_bytes(b"\n".join([*lines[:-1], b""]))
-    whole = [line for line in lines[:-1] if line]
-    return json.loads(whole[-1])["nimg"] if whole else -1
+        self.tensorboard.write_scalars(scalars, entry["nimg"])
 
 
 def format_tick(entry: dict[str, Any], total_kimg: float) -> str:

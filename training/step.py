@@ -13,9 +13,13 @@ images that minibatch stddev compares stay together.
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import tensorflow as tf
 
+from datasets.dataset import Dataset
+from dnnlib.workers import find_workers
 from training import regularizers
+from training.augmentation import augment
 from training.config import RunConfig
 from training.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from training.optimizer import Adam, average_weights, update
@@ -42,13 +46,17 @@ class TrainingStep:
         self.replicas = self.strategy.num_replicas_in_sync
         self.micro_batch = training.batch_per_device * self.replicas
         self.micro_batches = training.batch_size // self.micro_batch
+        self.images = divide(
+            self.micro_batch, self.replicas, config.discriminator.stddev_group or 1
+        )
+        workers = find_workers()
+        self.here = self.replicas // workers.count  # replicas of this process
+        self.first_here = workers.index * self.here
         self.generator_loss = GENERATOR_LOSSES[training.generator_loss]
         self.discriminator_loss = DISCRIMINATOR_LOSSES[training.discriminator_loss]
 
     def run_minibatch(self, reals: Iterator[tuple[tf.Tensor, tf.Tensor]]) -> list[Statistics]:
-        """Train on the next `batch_size` pictures of `reals` (uint8 [B, H, W, C], labels [B, L]).
-
-        One item of `reals` is a micro-batch: `batch_per_device` pictures for each replica.
+        """Train on the next `batch_size` pictures of `reals`, as `batches` gives them.
 
         Returns the statistics of its phases, as scalar tensors that are not yet waited for.
         """
@@ -69,6 +77,19 @@ class TrainingStep:
         self.finish_minibatch()
         return statistics
 
+    def batches(self, dataset: Dataset) -> tf.data.Dataset:
+        """Return micro-batches (uint8 [B, H, W, C], labels [B, L]) from where the state is.
+
+        They hold the pictures of this process's replicas only, replica after replica.
+        """
+        return dataset.batches(
+            self.micro_batch,
+            seed=self.config.training.seed,
+            start=int(self.state.images_shown.numpy()),
+            part=self.images[self.first_here : self.first_here + self.here].reshape(-1),
+            drop_labels=not self.config.data.labels,
+        )
+
     @tf.function(autograph=False)
     def train_generator(self, labels: tf.Tensor, first: tf.Tensor, *, apply: bool) -> Statistics:
         """Follow the gradient of the generator's loss."""
@@ -80,10 +101,11 @@ class TrainingStep:
     def _generator_gradients(self, labels: tf.Tensor, first: tf.Tensor):
         state, images = self.state, self._my_images()
         draws = self.sampler.draw("generator", first + images, first)
-        labels = self._labels(labels, images)
+        labels = self._labels(labels)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.generator_optimizer.targets)
             fakes, _, w_mean = generate(state.generator, draws, labels)
+            fakes = self._augment(fakes, "generator", first + images)
             scores = state.discriminator(fakes, labels, random=draws.random)
             loss = tf.reduce_mean(self.generator_loss(scores))
         gradients = _gradients(tape, loss, state.generator_optimizer)
@@ -104,11 +126,11 @@ class TrainingStep:
     def _path_length_gradients(self, labels: tf.Tensor, first: tf.Tensor):
         state, training = self.state, self.config.training
         count = max(training.batch_per_device // 2, 1)
-        images = _replica() * count + tf.range(count, dtype=tf.int64)
+        images = self._my_images()[:count]
         draws = self.sampler.draw("path length", first + images, first)
         stream = self.sampler.stream("path length/image", first + images)
         image_noise = stream.normal(state.generator.image_shape)
-        labels = self._labels(labels, images)
+        labels = self._labels(labels, count)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.generator_optimizer.targets)
             penalty, mean, w_mean = self._path_penalty(draws, labels, image_noise)
@@ -136,14 +158,18 @@ class TrainingStep:
         result = self._run(self._discriminator_gradients, reals, labels, first)
         gradients, statistics, w_mean = result
         self._move_w_avg(w_mean)
+        if self.state.adaptive:
+            self.state.adaptive.observe(statistics["augmentation/sign"], 1 / self.micro_batches)
         norm = self.state.discriminator_optimizer.update(gradients, apply=apply)
         return {**statistics, "norm/discriminator": norm}
 
     def _discriminator_gradients(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor):
         state, images = self.state, self._my_images()
         draws = self.sampler.draw("discriminator", first + images, first)
-        reals, labels = self._prepare(reals, images, first), self._labels(labels, images)
+        reals, labels = self._prepare(reals, images, first), self._labels(labels)
         fakes, _, w_mean = generate(state.generator, draws, labels)
+        fakes = self._augment(fakes, "fake", first + images)
+        reals = self._augment(reals, "real", first + images)
         fold = lambda name: draws.random and draws.random.fold(name)  # noqa: E731
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.discriminator_optimizer.targets)
@@ -155,6 +181,9 @@ class TrainingStep:
             "score/fake": tf.reduce_mean(fake_scores),
             "score/real": tf.reduce_mean(real_scores),
         }
+        if state.adaptive:
+            statistics["augmentation/sign"] = tf.reduce_mean(tf.sign(real_scores))
+            statistics["augmentation/p"] = tf.identity(state.adaptive.p)
         return _gradients(tape, loss, state.discriminator_optimizer), statistics, w_mean
 
     @tf.function(autograph=False)
@@ -169,7 +198,7 @@ class TrainingStep:
 
     def _penalty_gradients(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor):
         state, images = self.state, self._my_images()
-        reals, labels = self._prepare(reals, images, first), self._labels(labels, images)
+        reals, labels = self._prepare(reals, images, first), self._labels(labels)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.discriminator_optimizer.targets)
             penalty = tf.reduce_mean(self._penalty(reals, labels, images, first))
@@ -181,7 +210,11 @@ class TrainingStep:
         """Return the regulariser of each sample, [B]."""
         training = self.config.training
         stream = self.sampler.stream("regularizer", first + images)
-        scores = lambda x: self.state.discriminator(x, labels, random=stream)  # noqa: E731
+
+        def scores(x: tf.Tensor) -> tf.Tensor:
+            x = self._augment(x, "regularizer", first + images)
+            return self.state.discriminator(x, labels, random=stream)
+
         if training.regularizer == "r1":
             return regularizers.gradient_square(scores, reals, training.gamma)
         draws = self.sampler.draw("regularizer", first + images, first)
@@ -198,38 +231,78 @@ class TrainingStep:
         beta = 0.5 ** (training.batch_size / (training.ema_kimg * 1000))
         average_weights(self.state.average, self.state.generator, beta)
         update(self.state.images_shown, lambda shown: shown.assign_add(training.batch_size))
+        if self.state.adaptive:
+            self.state.adaptive.adapt(self.state.images_shown)
+
+    def gradients(self, phase: str, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the gradients, by variable, that a phase ("norm/" PHASE) would follow next."""
+        of_generator, of_discriminator = (labels,), (images, labels)
+        function, arguments = {
+            "generator": (self._generator_gradients, of_generator),
+            "path_length": (self._path_length_gradients, of_generator),
+            "discriminator": (self._discriminator_gradients, of_discriminator),
+            "regularizer": (self._penalty_gradients, of_discriminator),
+        }[phase]
+        is_generator, state = arguments is of_generator, self.state
+        optimizer = state.generator_optimizer if is_generator else state.discriminator_optimizer
+        run = tf.function(lambda *tensors: self._run(function, *tensors)[0], autograph=False)
+        gradients = run(*arguments, state.images_shown.read_value())
+        names = [f"{'G' if is_generator else 'D'}/{v.name[:-2]}" for v in optimizer.targets]
+        return dict(zip(names, gradients, strict=True))
 
     def _run(self, function: Callable, *arguments: tf.Tensor):
         """Run on every replica with the same arguments, and return the mean of the results."""
-        results = self.strategy.run(function, args=arguments)
-        mean = lambda value: self.strategy.reduce("MEAN", value, axis=None)  # noqa: E731
-        return tf.nest.map_structure(mean, results)
+        average = lambda *arguments: _mean_over_replicas(function(*arguments))  # noqa: E731
+        results = self.strategy.run(average, args=arguments)
+        first = lambda result: self.strategy.experimental_local_results(result)[0]  # noqa: E731
+        return tf.nest.map_structure(first, results)
 
     def _my_images(self) -> tf.Tensor:
-        """Return which images of the micro-batch this replica takes, int64 [batch_per_device].
+        """Return which images of the micro-batch this replica takes, int64 [batch_per_device]."""
+        return tf.gather(tf.constant(self.images), _replica())
 
-        Minibatch stddev compares image g M + m with those of other g, where M is the number of
-        groups: each replica takes whole groups.
-        """
-        group = min(self.config.discriminator.stddev_group or 1, self.micro_batch)
-        numbers = tf.range(self.micro_batch, dtype=tf.int64)
-        return tf.reshape(tf.reshape(numbers, [group, self.replicas, -1])[:, _replica()], [-1])
+    def _my_part(self, values: tf.Tensor) -> tf.Tensor:
+        """Return this replica's part of what all replicas of this process were given."""
+        if self.here == 1:
+            return values
+        size = self.config.training.batch_per_device
+        start = (_replica() - self.first_here) * size
+        return tf.ensure_shape(values[start : start + size], [size, *values.shape[1:]])
 
-    def _labels(self, labels: tf.Tensor, images: tf.Tensor) -> tf.Tensor | None:
-        return tf.gather(labels, images) if self.state.generator.label_dim else None
+    def _labels(self, labels: tf.Tensor, count: int | None = None) -> tf.Tensor | None:
+        return self._my_part(labels)[:count] if self.state.generator.label_dim else None
 
     def _prepare(self, reals: tf.Tensor, images: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
         """From uint8 to [-1, 1], on the canvas, flipped with probability 1/2 if the run mirrors."""
-        reals = self.state.discriminator.canvas.crop(tf.gather(reals, images))
+        reals = self.state.discriminator.canvas.crop(self._my_part(reals))
         reals = tf.cast(reals, tf.float32) * (2 / 255) - 1
         if not self.config.data.mirror:
             return reals
         flip = self.sampler.stream("mirror", first + images).uniform([1, 1, 1]) < 0.5
         return tf.where(flip, tf.reverse(reals, axis=[2]), reals)
 
+    def _augment(self, pictures: tf.Tensor, phase: str, index: tf.Tensor) -> tf.Tensor:
+        """Return what the discriminator is shown in place of these pictures."""
+        config = self.config.training.augmentation
+        if config.mode == "none":
+            return pictures
+        p = self.state.adaptive.p if self.state.adaptive else config.p
+        return augment(pictures, self.sampler.stream(f"augmentation/{phase}", index), config, p)
+
     def _move_w_avg(self, w_mean: tf.Tensor) -> None:
         move = lambda w_avg, mean: w_avg.assign(mean + (w_avg - mean) * W_AVG_DECAY)  # noqa: E731
         update(self.state.generator.w_avg, move, w_mean)
+
+
+def divide(micro_batch: int, replicas: int, group: int) -> np.ndarray:
+    """Return which images of a micro-batch each replica takes, int64 [replicas, B / replicas].
+
+    Minibatch stddev compares image g M + m with those of other g, where M is the number of
+    groups: each replica takes whole groups. Any number of replicas has the same first halves.
+    """
+    group = min(group, micro_batch) if group > 1 else micro_batch // replicas
+    numbers = np.arange(micro_batch, dtype=np.int64).reshape(group, replicas, -1)
+    return numbers.transpose(1, 0, 2).reshape(replicas, -1)
 
 
 def _gradients(tape: tf.GradientTape, loss: tf.Tensor, optimizer: Adam) -> list[tf.Tensor]:
@@ -242,6 +315,13 @@ def _replica() -> tf.Tensor:
     return tf.cast(context.replica_id_in_sync_group, tf.int64)
 
 
-def _mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
-    """Return the mean of a scalar over replicas, differentiable."""
-    return tf.distribute.get_replica_context().all_reduce("MEAN", value)
+def _mean_over_replicas(values):
+    """Return the means of nested tensors over replicas, in a single exchange; differentiable."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return values
+    parts = tf.nest.flatten(values)
+    flat = context.all_reduce("MEAN", tf.concat([tf.reshape(part, [-1]) for part in parts], 0))
+    means = tf.split(flat, [part.shape.num_elements() for part in parts])
+    means = [tf.reshape(mean, part.shape) for mean, part in zip(means, parts, strict=True)]
+    return tf.nest.pack_sequence_as(values, means)

@@ -265,3 +265,23 @@ def test_a_file_that_shrinks_while_training(prepared):
     with pytest.raises(UserError, match=f"{path.name}.*record 7"), dataset.user_errors():
         for _ in dataset.batches(8, seed=0).take(4):
             pass
+
+
+@pytest.mark.parametrize("parts", [[[0, 1], [2, 3]], [[3, 0, 5], [1], [4, 2]]])
+def test_processes_share_one_stream(parts):
+    """What each process reads, put together, is the stream of one process."""
+    dataset, size = datasets.open_dataset(TINY), sum(map(len, parts))
+    images, labels = shown(dataset, size, 6, seed=4, start=7)
+    for part in parts:
+        own_images, own_labels = shown(dataset, size, 6, seed=4, start=7, part=part)
+        numbers = (np.arange(6)[:, None] * size + part).reshape(-1)
+        np.testing.assert_array_equal(own_images, images[numbers])
+        np.testing.assert_array_equal(own_labels, labels[numbers])
+
+
+def test_memory_of_reading_is_said(prepared):
+    dataset = datasets.open_dataset(prepared)
+    ahead = 8 * 1000 * 16 * 16 * 3 / 1e6  # four batches being read, and four that wait
+    assert f"all 24 pictures by number: index 0.0 MB, orders 0.0 MB, read ahead {ahead:.1f} MB" in (
+        dataset.describe_memory(1000)
+    )

@@ -32,6 +32,21 @@ training:
 output: {tick_kimg: 0.016, sheet_kimg: 0.024, snapshot_kimg: 0.024, sheet_columns: 4, sheet_rows: 2}
 """
 
+# As small as a network can be, for tests about everything around it.
+SMALL_RUN = """
+generator: {latent_size: 8, components: 1, channel_base: 32, channel_max: 8, mapping: {layers: 1}}
+discriminator: {channel_base: 32, channel_max: 8}
+data: {resolution: 8}
+training: {kimg: 0.4, batch_size: 4, batch_per_device: 4, regularizer_interval: 2}
+output:
+  tick_kimg: 0.012
+  sheet_kimg: 0.1
+  snapshot_kimg: 0.1
+  checkpoint_minutes: 0
+  sheet_columns: 4
+  sheet_rows: 1
+"""
+
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
@@ -51,3 +66,24 @@ def tiny_config(tmp_path_factory):
 def arguments(tiny_config, tiny_data, tmp_path):
     """The command line of a run in `tmp_path/run`."""
     return ["--config", str(tiny_config), "--data", str(tiny_data), "--run", str(tmp_path / "run")]
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("data") / "demo8"
+    prepare_data(["demo", "--out", str(directory), "--resolution", "8", "--max-images", "50"])
+    return directory
+
+
+@pytest.fixture(scope="session")
+def small_config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(SMALL_RUN)
+    return path
+
+
+@pytest.fixture
+def small_arguments(small_config, small_data, tmp_path):
+    """The command line of a run of the smallest network in `tmp_path/run`."""
+    arguments = ["--config", small_config, "--data", small_data]
+    return [str(argument) for argument in [*arguments, "--run", tmp_path / "run"]]

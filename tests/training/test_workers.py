@@ -1,0 +1,241 @@
+"""Several processes that train together, on this machine's loopback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnnlib.errors import UserError
+from dnnlib.launching import divide_gpus, find_ports, launch, make_tf_config
+from dnnlib.workers import Workers, find_workers
+from tests.golden_files import ROOT
+from training.checkpoint import list_checkpoints
+from training.step import divide
+
+LOST_S = 30  # within which a worker must notice that another one was killed
+
+# Twenty minibatches of 8, every regulariser, no dropout, noise and mixing as always.
+RUN = """
+generator:
+  latent_size: 32
+  components: 4
+  channel_base: 64
+  channel_max: 16
+  attention: simplex
+  component_embedding: true
+  mapping: {layers: 2}
+discriminator: {channel_base: 64, channel_max: 16}
+data: {resolution: 16, mirror: true}
+training:
+  kimg: 0.16
+  batch_size: 8
+  batch_per_device: 4
+  regularizer_interval: 4
+  path_length_weight: 2
+  path_length_interval: 8
+output: {tick_kimg: 0.08, sheet_kimg: 0.08, snapshot_kimg: 0.08, sheet_columns: 2, sheet_rows: 1}
+"""
+
+
+@pytest.fixture
+def command(tiny_data, tmp_path):
+    """What starts train.py, without --run."""
+    (tmp_path / "run.yaml").write_text(RUN)
+    command = [sys.executable, ROOT / "scripts" / "train.py", "--config", tmp_path / "run.yaml"]
+    return [str(part) for part in [*command, "--data", tiny_data, "--devices", "cpu"]]
+
+
+def run(command, **options) -> str:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    options = {"capture_output": True, "text": True, "env": environment, "cwd": "/", **options}
+    done = subprocess.run(command, check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def final_state(directory: Path) -> dict[str, np.ndarray]:
+    with np.load(list_checkpoints(directory)[-1] / "state.npz") as file:
+        return dict(file)
+
+
+@pytest.mark.slow
+def test_two_workers_equal_one_device(command, tmp_path):
+    one = ["--run", str(tmp_path / "one"), "--set", "training.batch_per_device=8"]
+    run([*command, *one])
+    launcher = [sys.executable, str(ROOT / "scripts" / "launch.py"), "2"]
+    out = run([*launcher, *command[1:], "--run", str(tmp_path / "two")])
+    assert "batch 8 as 1 x 4 on 2 device(s)" in out and out.count("finished 0.16 kimg") == 1
+    one, two = final_state(tmp_path / "one"), final_state(tmp_path / "two")
+    assert sorted(one) == sorted(two)
+    for name, value in one.items():
+        if name.startswith(("G/", "D/", "Gs/")) and value.size:
+            # Adam turns rounding noise of vanishing gradients into whole steps (golden README).
+            bound = 0.1 if name.endswith(("bias_key", "bias_to_pos")) else 1e-5
+            scale = max(1.0, float(np.abs(value).max()))
+            assert np.abs(value - two[name]).max() < bound * scale, name
+    files = lambda run: sorted(str(p.relative_to(run)) for p in run.rglob("*.png"))  # noqa: E731
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+class Job:
+    """Two workers, started by hand as on two machines."""
+
+    def __init__(self, command, directory: Path):
+        addresses = [f"127.0.0.1:{port}" for port in find_ports(2)]
+        self.outputs = [directory / f"worker{index}.txt" for index in (0, 1)]
+        self.processes = []
+        for index, path in enumerate(self.outputs):
+            environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+            environment["TF_CONFIG"] = make_tf_config(addresses, index)
+            with open(path, "w") as file:
+                options = {"stdout": file, "stderr": subprocess.STDOUT, "env": environment}
+                self.processes.append(subprocess.Popen(command, **options))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def text(self, index: int) -> str:
+        return self.outputs[index].read_text()
+
+    def wait_for(self, text: str, count: int = 1) -> None:
+        deadline = time.monotonic() + 300
+        while self.text(0).count(text) < count:
+            assert all(p.poll() is None for p in self.processes), self.text(0) + self.text(1)
+            assert time.monotonic() < deadline, self.text(0) + self.text(1)
+            time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_worker_dies_and_the_job_continues(command, tmp_path):
+    directory = tmp_path / "run"
+    endless = ["--run", str(directory), "--kimg", "1000", "--set", "output.checkpoint_minutes=0"]
+    endless += ["training.path_length_weight=0", "output.tick_kimg=0.016"]
+    with Job([*command, *endless], tmp_path) as job:
+        job.wait_for("tick 2")
+        job.processes[1].send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        assert job.processes[0].wait(timeout=LOST_S) == 2
+        assert time.monotonic() - killed < LOST_S
+        (line,) = [line for line in job.text(0).splitlines() if line.startswith("error:")]
+        assert "worker 0" in line and "lost the others" in line and "to continue" in line
+        assert "Traceback" not in job.text(0)
+    shown = int(list_checkpoints(directory)[-1].name)
+    assert shown >= 24
+    with Job([*command, *endless], tmp_path) as job:
+        job.wait_for(f"resuming from {directory}/checkpoints/{shown:010d}")
+        job.wait_for("tick ", 2)
+        job.processes[1].send_signal(signal.SIGTERM)  # notice of preemption, not to the chief
+        assert [process.wait(timeout=120) for process in job.processes] == [0, 0], job.text(0)
+        assert "run the same command to continue" in job.text(0)
+    lines = [json.loads(line) for line in (directory / "stats.jsonl").read_text().splitlines()]
+    assert [line["tick"] for line in lines] == list(range(len(lines)))
+    last = list_checkpoints(directory)[-1]
+    stopped = json.loads((last / "checkpoint.json").read_text())["images_shown"]
+    assert f"stopped at {stopped / 1000:.2f} kimg" in job.text(0)
+
+
+@pytest.mark.parametrize(("batch", "replicas", "group"), [(16, 2, 4), (8, 4, 1), (32, 4, 8)])
+def test_replicas_take_whole_groups_and_the_same_first_halves(batch, replicas, group):
+    shares = divide(batch, replicas, group)
+    assert sorted(shares.reshape(-1)) == list(range(batch))
+    groups_of_all = {frozenset(range(m, batch, batch // group)) for m in range(batch // group)}
+    count = batch // replicas
+    for share in shares:
+        groups = {frozenset(share[m :: count // group].tolist()) for m in range(count // group)}
+        assert groups <= groups_of_all or group == 1
+    assert sorted(shares[:, : count // 2].reshape(-1)) == list(range(batch // 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "workers"),
+    [
+        ("", Workers()),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}', Workers()),
+        (make_tf_config(["a:1", "b:2"], 1), Workers(("a:1", "b:2"), 1)),
+        (
+            '{"cluster": {"worker": ["b:2"], "chief": ["a:1"]},'
+            ' "task": {"type": "worker", "index": "0"}}',
+            Workers(("a:1", "b:2"), 1),
+        ),
+    ],
+)
+def test_tf_config(text, workers, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    assert find_workers() == workers
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{cluster", "must be JSON, like"),
+        ("[]", "must be JSON, like"),
+        ('{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 2}}', "no"),
+        ('{"cluster": {"worker": ["a:1", "b:2"], "ps": ["c:1"]}}', "jobs ps"),
+    ],
+)
+def test_bad_tf_config(text, words, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(UserError, match=words):
+        find_workers()
+
+
+def test_gpus_are_divided():
+    assert divide_gpus([], 2) == []
+    assert divide_gpus(["0", "1", "2", "3"], 2) == [["0", "1"], ["2", "3"]]
+    with pytest.raises(UserError, match="3 GPUs do not divide into 2 workers"):
+        divide_gpus(["0", "1", "2"], 2)
+
+
+PROGRAM = """
+import json, os, sys, time
+task = json.loads(os.environ["TF_CONFIG"])
+index = task["task"]["index"]
+assert len(set(task["cluster"]["worker"])) == 3
+{body}
+"""
+
+
+def test_launch_ends_all_when_one_fails(tmp_path, monkeypatch):
+    program = tmp_path / "program.py"
+    monkeypatch.setattr("dnnlib.launching.GRACE_S", 1)
+    program.write_text(PROGRAM.format(body="sys.exit(3) if index == 1 else time.sleep(600)"))
+    started = time.monotonic()
+    with pytest.raises(UserError, match="worker 1 ended with status 3; all have been stopped"):
+        launch([str(program)], 3)
+    assert time.monotonic() - started < 60
+    program.write_text(PROGRAM.format(body="os.kill(os.getpid(), 9) if index == 2 else None"))
+    with pytest.raises(UserError, match="worker 2 was ended by SIGKILL"):
+        launch([str(program)], 3)
+
+
+def test_launch_passes_signals_on(tmp_path):
+    program = tmp_path / "program.py"
+    body = """
+import signal
+def stop(number, frame):
+    open(f"{sys.argv[1]}/stopped{index}", "w").close()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+open(f"{sys.argv[1]}/ready{index}", "w").close()
+time.sleep(600)
+"""
+    program.write_text(PROGRAM.format(body=body))
+    launcher = [sys.executable, str(ROOT / "scripts" / "launch.py"), "3", str(program)]
+    process = subprocess.Popen([*launcher, str(tmp_path)])
+    while len(list(tmp_path.glob("ready*"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    assert len(list(tmp_path.glob("stopped*"))) == 3
