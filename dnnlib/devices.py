@@ -1,12 +1,12 @@
 """From the --devices option to a TensorFlow distribution strategy."""
 
+import functools
 import re
 import socket
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 from tensorflow.python.distribute.collective_all_reduce_strategy import coordination_config_pb2
+from tensorflow.python.distribute.mirrored_strategy import MirroredExtended
 from tensorflow.python.eager import context
 
 from dnnlib.errors import UserError
@@ -45,15 +45,6 @@ def make_strategy(devices: str) -> tf.distribute.Strategy:
     raise UserError(
         f"--devices {devices}: use auto, cpu, cpu:N (N virtual devices), gpu or gpu:0,1"
     )
-
-
-def outside_strategy(function: Callable, *arguments):
-    """Call a function outside of the scope of a strategy, which holds for one thread.
-
-    Variables made inside it have a copy on each device, and all workers must make them together.
-    """
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(function, *arguments).result()
 
 
 def _cpu_strategy(count: int) -> tf.distribute.Strategy:
@@ -98,13 +89,20 @@ def _join(workers: Workers) -> tf.distribute.Strategy:
     )
     print(f"worker {workers.index}: waiting for {workers.count} workers", flush=True)
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.OpError as error:
         raise UserError(
             f"worker {workers.index}: the workers {', '.join(workers.addresses)} did not come "
             f"together ({str(error).splitlines()[0][:150]}); start all of them within "
             f"{START_TIMEOUT_S} s"
         ) from error
+    # It would send each initial value from worker to worker: needless, for all compute the same;
+    # a crash of TensorFlow where one is empty; a wait for ever where only one worker makes it.
+    extended = strategy.extended
+    extended._get_variable_creator_initial_value = functools.partial(
+        MirroredExtended._get_variable_creator_initial_value, extended
+    )
+    return strategy
 
 
 def _require_free_port(address: str) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from dnnlib.devices import outside_strategy
 from dnnlib.errors import UserError
 from gansformer.loading import load
 from gansformer.variables import variables_by_name
@@ -20,7 +19,7 @@ def initialize(state: TrainState, source: str, report: Callable[[str], None]) ->
     source: a run, a snapshot, an official pickle or a name, as for gansformer.load. Names what
     begins anew. Raises UserError if no weight of the generator fits.
     """
-    snapshot = outside_strategy(load, source)
+    snapshot = load(source)
     for name, network in state.networks().items():
         found = [getattr(snapshot, other) for other in SOURCES[name]]
         trained = next((network for network in found if network is not None), None)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import datasets
 from datasets.dataset import Dataset
-from dnnlib.devices import make_strategy, outside_strategy
+from dnnlib.devices import make_strategy
 from dnnlib.errors import UserError
 from dnnlib.images import crop_rows, make_sheet, save_image
 from dnnlib.ops import implementation, set_implementation
@@ -250,8 +250,7 @@ class TrainingLoop:
 
     def evaluate(self) -> None:
         """Measure the moving average; keep snapshot and checkpoint if it is the best so far."""
-        evaluate = self.evaluation.evaluate
-        if outside_strategy(evaluate, self.state.average, self.dataset, self.shown):
+        if self.evaluation.evaluate(self.state.average, self.dataset, self.shown):
             self.save_snapshot(self.run / "snapshots" / "best")
             self.save_checkpoint()
         metrics = self.evaluation.at(self.shown)

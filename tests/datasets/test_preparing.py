@@ -215,6 +215,28 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path):
     assert content(out) == content(tmp_path / "expected")
 
 
+@pytest.mark.slow
+def test_killed_at_random_instants_gives_the_same_bytes(tmp_path):
+    """SIGKILL to the parent, now in reading, now in writing, now before the first picture."""
+    random, killed = np.random.default_rng(), 0
+    options = ["--resolution", "256", "--encoding", "png", "--workers", "2", "--max-images", "300"]
+    command = [sys.executable, str(ROOT / "scripts" / "prepare_data.py"), "demo", *options, "--out"]
+    started = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "expected")], check=True, capture_output=True)
+    whole_s = time.monotonic() - started
+    out = tmp_path / "set"
+    while not (out / "dataset.json").exists():
+        running = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL)
+        instant_s = random.uniform(0, whole_s) if killed < 8 else None
+        try:
+            assert running.wait(timeout=instant_s) == 0
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+            killed += 1
+    assert content(out) == content(tmp_path / "expected"), f"killed {killed} times"
+
+
 def test_killed_leaves_no_process(tmp_path):
     """The workers notice that their parent is gone."""
     arguments = ["demo", "--out", tmp_path / "set", "--resolution", 512, "--workers", 2]
