@@ -23,7 +23,7 @@ KERNEL_SOURCES = (
     "attention_cpu",
 )
 CUDA_SOURCES = ("upfirdn2d_cuda", "bias_act_cuda")
-_KERNEL_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math")
+_KERNEL_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
 
 
 @dataclass(frozen=True)

@@ -80,11 +80,13 @@ void read_inputs(const AttentionPlan& plan, const Widths& widths, const T* x, co
 
 void softmax(const float* scores, const float* bias, int count, float* probabilities) {
   float highest = -INFINITY, sum = 0.0f, shifted[kMaximumColumns];
+#pragma omp simd reduction(max : highest)
   for (int t = 0; t < count; ++t) {
     shifted[t] = scores[t] + bias[t];
     highest = std::max(highest, shifted[t]);
   }
   for (int t = 0; t < count; ++t) shifted[t] = exp_of_negative(shifted[t] - highest);
+#pragma omp simd reduction(+ : sum)
   for (int t = 0; t < count; ++t) sum += shifted[t];
   const float scale = 1.0f / sum;
   for (int t = 0; t < count; ++t) probabilities[t] = shifted[t] * scale;
@@ -94,6 +96,7 @@ void softmax(const float* scores, const float* bias, int count, float* probabili
 void softmax_gradient(const float* probabilities, const float* upstream, int count,
                       float* gradient) {
   float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
   for (int t = 0; t < count; ++t) sum += probabilities[t] * upstream[t];
   for (int t = 0; t < count; ++t) gradient[t] = probabilities[t] * (upstream[t] - sum);
 }
@@ -110,6 +113,7 @@ void read_weights(const Widths& widths, const float* probabilities, int count, f
 
 float inverse_norm(const float* x, int channels) {
   float power = 0.0f;
+#pragma omp simd reduction(+ : power)
   for (int c = 0; c < channels; ++c) power += x[c] * x[c];
   return 1.0f / std::sqrt(power / channels + 1e-8f);
 }
@@ -275,6 +279,7 @@ void attention_gain_gradient_cpu(const AttentionPlan& plan, const T* upstream, c
         copy_row(upstream + (offset + i) * plan.channels, plan.channels, dy);
         const float scale = normalize ? inverse_norm(row, plan.channels) : 1.0f;
         float product = 0.0f;
+#pragma omp simd reduction(+ : product)
         for (int c = 0; c < plan.channels; ++c) product += dy[c] * gain[c] * row[c];
         const float through_norm =
             normalize ? product * scale * scale * scale / plan.channels : 0.0f;

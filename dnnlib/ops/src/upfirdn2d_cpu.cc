@@ -2,7 +2,6 @@
 #include <vector>
 
 #include "cpu_kernels.h"
-#include "small_filter.h"
 
 namespace gansformer {
 namespace {
@@ -137,7 +136,6 @@ void filter_directly(const Upfirdn2dPlan& plan, const T* input, T* output, std::
 
 template <typename T>
 void upfirdn2d_cpu(const Upfirdn2dPlan& plan, const T* x, T* y, const ParallelFor& parallel_for) {
-  if (run_small_filter(plan, x, y, parallel_for)) return;
   const std::int64_t rows = static_cast<std::int64_t>(plan.batch) * plan.out_height;
   if (!plan.separable) {
     const std::int64_t cycles = static_cast<std::int64_t>(plan.out_width) * plan.channels *
