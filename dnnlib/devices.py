@@ -3,6 +3,8 @@
 import functools
 import re
 import socket
+import time
+from collections.abc import Sequence
 
 import tensorflow as tf
 from tensorflow.python.distribute.collective_all_reduce_strategy import coordination_config_pb2
@@ -88,14 +90,16 @@ def _join(workers: Workers) -> tf.distribute.Strategy:
         ],
     )
     print(f"worker {workers.index}: waiting for {workers.count} workers", flush=True)
+    message = (
+        f"worker {workers.index}: the workers {', '.join(workers.addresses)} did not come"
+        f" together; start all of them within {START_TIMEOUT_S} s"
+    )
+    if workers.is_chief and not _all_listen(workers.addresses[1:]):
+        raise UserError(message)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.OpError as error:
-        raise UserError(
-            f"worker {workers.index}: the workers {', '.join(workers.addresses)} did not come "
-            f"together ({str(error).splitlines()[0][:150]}); start all of them within "
-            f"{START_TIMEOUT_S} s"
-        ) from error
+        raise UserError(message) from error
     # It would send each initial value from worker to worker: needless, for all compute the same;
     # a crash of TensorFlow where one is empty; a wait for ever where only one worker makes it.
     extended = strategy.extended
@@ -103,6 +107,19 @@ def _join(workers: Workers) -> tf.distribute.Strategy:
         MirroredExtended._get_variable_creator_initial_value, extended
     )
     return strategy
+
+
+def _all_listen(addresses: Sequence[str]) -> bool:
+    """Wait for the other workers, as TensorFlow's chief does without end and deaf to signals."""
+    missing, deadline = list(addresses), time.monotonic() + START_TIMEOUT_S
+    while missing and time.monotonic() < deadline:
+        host, _, port = missing[0].rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            missing.pop(0)
+        except OSError:
+            time.sleep(0.2)
+    return not missing
 
 
 def _require_free_port(address: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import dnnlib.devices
 from dnnlib.errors import UserError
 from dnnlib.launching import divide_gpus, find_ports, launch, make_tf_config
 from dnnlib.workers import Workers, find_workers
@@ -231,6 +233,14 @@ def test_bad_tf_config(text, words, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UserError, match=words):
         find_workers()
+
+
+def test_the_chief_waits_for_the_others_but_not_for_ever(monkeypatch):
+    monkeypatch.setattr(dnnlib.devices, "START_TIMEOUT_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        present = f"127.0.0.1:{there.getsockname()[1]}"
+        assert dnnlib.devices._all_listen([present])
+        assert not dnnlib.devices._all_listen([present, f"127.0.0.1:{find_ports(1)[0]}"])
 
 
 def test_gpus_are_divided():
