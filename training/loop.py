@@ -141,7 +141,7 @@ class TrainingLoop:
         )
         self.log(
             f"batch {training.batch_size} as {self.step.micro_batches} x"
-            f" {training.batch_per_device} on {self.step.replicas} device(s);"
+            f" {training.batch_per_device} on {self.step.replicas.count} device(s);"
             f" {training.kimg:g} kimg in {self.run}"
         )
 

@@ -11,18 +11,17 @@ the same result as one replica with N times the batch: each image draws its own 
 images that minibatch stddev compares stay together.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import numpy as np
 import tensorflow as tf
 
 from datasets.dataset import Dataset
-from dnnlib.workers import find_workers
 from training import regularizers
 from training.augmentation import augment
 from training.config import RunConfig
 from training.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from training.optimizer import Adam, average_weights, update
+from training.replicas import Replicas, mean_over_replicas
 from training.sampler import Sampler, generate, synthesize
 from training.state import TrainState
 
@@ -42,16 +41,10 @@ class TrainingStep:
             style_mixing=training.style_mixing,
             component_mixing=training.component_mixing,
         )
-        self.strategy = tf.distribute.get_strategy()
-        self.replicas = self.strategy.num_replicas_in_sync
-        self.micro_batch = training.batch_per_device * self.replicas
+        group = config.discriminator.stddev_group or 1
+        self.replicas = Replicas(training.batch_per_device, group)
+        self.micro_batch = self.replicas.micro_batch
         self.micro_batches = training.batch_size // self.micro_batch
-        self.images = divide(
-            self.micro_batch, self.replicas, config.discriminator.stddev_group or 1
-        )
-        workers = find_workers()
-        self.here = self.replicas // workers.count  # replicas of this process
-        self.first_here = workers.index * self.here
         self.generator_loss = GENERATOR_LOSSES[training.generator_loss]
         self.discriminator_loss = DISCRIMINATOR_LOSSES[training.discriminator_loss]
 
@@ -86,20 +79,20 @@ class TrainingStep:
             self.micro_batch,
             seed=self.config.training.seed,
             start=int(self.state.images_shown.numpy()),
-            part=self.images[self.first_here : self.first_here + self.here].reshape(-1),
+            part=self.replicas.images_here,
             drop_labels=not self.config.data.labels,
         )
 
     @tf.function(autograph=False)
     def train_generator(self, labels: tf.Tensor, first: tf.Tensor, *, apply: bool) -> Statistics:
         """Follow the gradient of the generator's loss."""
-        gradients, statistics, w_mean = self._run(self._generator_gradients, labels, first)
+        gradients, statistics, w_mean = self.replicas.run(self._generator_gradients, labels, first)
         self._move_w_avg(w_mean)
         norm = self.state.generator_optimizer.update(gradients, apply=apply)
         return {**statistics, "norm/generator": norm}
 
     def _generator_gradients(self, labels: tf.Tensor, first: tf.Tensor):
-        state, images = self.state, self._my_images()
+        state, images = self.state, self.replicas.my_images()
         draws = self.sampler.draw("generator", first + images, first)
         labels = self._labels(labels)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -116,7 +109,9 @@ class TrainingStep:
         self, labels: tf.Tensor, first: tf.Tensor, *, apply: bool
     ) -> Statistics:
         """Follow the gradient of the path-length penalty, Karras et al. (2020), section 3.2."""
-        gradients, statistics, w_mean = self._run(self._path_length_gradients, labels, first)
+        gradients, statistics, w_mean = self.replicas.run(
+            self._path_length_gradients, labels, first
+        )
         self._move_w_avg(w_mean)
         update(self.state.path_length_mean, lambda v, x: v.assign(x), statistics["path_length"])
         optimizer = self.state.generator_optimizer
@@ -126,7 +121,7 @@ class TrainingStep:
     def _path_length_gradients(self, labels: tf.Tensor, first: tf.Tensor):
         state, training = self.state, self.config.training
         count = max(training.batch_per_device // 2, 1)
-        images = self._my_images()[:count]
+        images = self.replicas.my_images()[:count]
         draws = self.sampler.draw("path length", first + images, first)
         stream = self.sampler.stream("path length/image", first + images)
         image_noise = stream.normal(state.generator.image_shape)
@@ -146,7 +141,7 @@ class TrainingStep:
             lambda w: synthesize(generator, w, draws), w, image_noise
         )
         old = self.state.path_length_mean.read_value()
-        batch_mean = _mean_over_replicas(tf.reduce_mean(lengths))
+        batch_mean = mean_over_replicas(tf.reduce_mean(lengths))
         mean = old + training.path_length_decay * (batch_mean - old)
         return training.path_length_weight * tf.square(lengths - mean), mean, w_mean
 
@@ -155,7 +150,7 @@ class TrainingStep:
         self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor, *, apply: bool
     ) -> Statistics:
         """Follow the gradient of the discriminator's loss."""
-        result = self._run(self._discriminator_gradients, reals, labels, first)
+        result = self.replicas.run(self._discriminator_gradients, reals, labels, first)
         gradients, statistics, w_mean = result
         self._move_w_avg(w_mean)
         if self.state.adaptive:
@@ -164,7 +159,7 @@ class TrainingStep:
         return {**statistics, "norm/discriminator": norm}
 
     def _discriminator_gradients(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor):
-        state, images = self.state, self._my_images()
+        state, images = self.state, self.replicas.my_images()
         draws = self.sampler.draw("discriminator", first + images, first)
         reals, labels = self._prepare(reals, images, first), self._labels(labels)
         fakes, _, w_mean = generate(state.generator, draws, labels)
@@ -191,13 +186,13 @@ class TrainingStep:
         self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor, *, apply: bool
     ) -> Statistics:
         """Follow the gradient of the discriminator's regulariser."""
-        gradients, statistics = self._run(self._penalty_gradients, reals, labels, first)
+        gradients, statistics = self.replicas.run(self._penalty_gradients, reals, labels, first)
         optimizer = self.state.discriminator_optimizer
         norm = optimizer.update(gradients, kind="regularizer", apply=apply)
         return {**statistics, "norm/regularizer": norm}
 
     def _penalty_gradients(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor):
-        state, images = self.state, self._my_images()
+        state, images = self.state, self.replicas.my_images()
         reals, labels = self._prepare(reals, images, first), self._labels(labels)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.discriminator_optimizer.targets)
@@ -245,36 +240,19 @@ class TrainingStep:
         }[phase]
         is_generator, state = arguments is of_generator, self.state
         optimizer = state.generator_optimizer if is_generator else state.discriminator_optimizer
-        run = tf.function(lambda *tensors: self._run(function, *tensors)[0], autograph=False)
+        run = tf.function(
+            lambda *tensors: self.replicas.run(function, *tensors)[0], autograph=False
+        )
         gradients = run(*arguments, state.images_shown.read_value())
         names = [f"{'G' if is_generator else 'D'}/{v.name[:-2]}" for v in optimizer.targets]
         return dict(zip(names, gradients, strict=True))
 
-    def _run(self, function: Callable, *arguments: tf.Tensor):
-        """Run on every replica with the same arguments, and return the mean of the results."""
-        average = lambda *arguments: _mean_over_replicas(function(*arguments))  # noqa: E731
-        results = self.strategy.run(average, args=arguments)
-        first = lambda result: self.strategy.experimental_local_results(result)[0]  # noqa: E731
-        return tf.nest.map_structure(first, results)
-
-    def _my_images(self) -> tf.Tensor:
-        """Return which images of the micro-batch this replica takes, int64 [batch_per_device]."""
-        return tf.gather(tf.constant(self.images), _replica())
-
-    def _my_part(self, values: tf.Tensor) -> tf.Tensor:
-        """Return this replica's part of what all replicas of this process were given."""
-        if self.here == 1:
-            return values
-        size = self.config.training.batch_per_device
-        start = (_replica() - self.first_here) * size
-        return tf.ensure_shape(values[start : start + size], [size, *values.shape[1:]])
-
     def _labels(self, labels: tf.Tensor, count: int | None = None) -> tf.Tensor | None:
-        return self._my_part(labels)[:count] if self.state.generator.label_dim else None
+        return self.replicas.my_part(labels)[:count] if self.state.generator.label_dim else None
 
     def _prepare(self, reals: tf.Tensor, images: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
         """From uint8 to [-1, 1], on the canvas, flipped with probability 1/2 if the run mirrors."""
-        reals = self.state.discriminator.canvas.crop(self._my_part(reals))
+        reals = self.state.discriminator.canvas.crop(self.replicas.my_part(reals))
         reals = tf.cast(reals, tf.float32) * (2 / 255) - 1
         if not self.config.data.mirror:
             return reals
@@ -294,34 +272,5 @@ class TrainingStep:
         update(self.state.generator.w_avg, move, w_mean)
 
 
-def divide(micro_batch: int, replicas: int, group: int) -> np.ndarray:
-    """Return which images of a micro-batch each replica takes, int64 [replicas, B / replicas].
-
-    Minibatch stddev compares image g M + m with those of other g, where M is the number of
-    groups: each replica takes whole groups. Any number of replicas has the same first halves.
-    """
-    group = min(group, micro_batch) if group > 1 else micro_batch // replicas
-    numbers = np.arange(micro_batch, dtype=np.int64).reshape(group, replicas, -1)
-    return numbers.transpose(1, 0, 2).reshape(replicas, -1)
-
-
 def _gradients(tape: tf.GradientTape, loss: tf.Tensor, optimizer: Adam) -> list[tf.Tensor]:
     return tape.gradient(loss, optimizer.targets, unconnected_gradients="zero")
-
-
-def _replica() -> tf.Tensor:
-    """Return the number of this replica."""
-    context = tf.distribute.get_replica_context()
-    return tf.cast(context.replica_id_in_sync_group, tf.int64)
-
-
-def _mean_over_replicas(values):
-    """Return the means of nested tensors over replicas, in a single exchange; differentiable."""
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return values
-    parts = tf.nest.flatten(values)
-    flat = context.all_reduce("MEAN", tf.concat([tf.reshape(part, [-1]) for part in parts], 0))
-    means = tf.split(flat, [part.shape.num_elements() for part in parts])
-    means = [tf.reshape(mean, part.shape) for mean, part in zip(means, parts, strict=True)]
-    return tf.nest.pack_sequence_as(values, means)

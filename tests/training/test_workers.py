@@ -18,7 +18,7 @@ from dnnlib.launching import divide_gpus, find_ports, launch, make_tf_config
 from dnnlib.workers import Workers, find_workers
 from tests.golden_files import ROOT
 from training.checkpoint import list_checkpoints
-from training.step import divide
+from training.replicas import divide
 
 LOST_S = 30  # within which a worker must notice that another one was killed
 
