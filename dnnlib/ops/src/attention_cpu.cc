@@ -44,6 +44,13 @@ void copy_row(const T* source, int count, float* target) {
   for (int i = 0; i < count; ++i) target[i] = to_float(source[i]);
 }
 
+// Has the memory fetch a row of the next block while this one is worked on.
+template <typename T>
+void fetch_ahead(const T* row, int count) {
+  const char* next = reinterpret_cast<const char*>(row + static_cast<std::int64_t>(kBlock) * count);
+  for (std::size_t i = 0; i < count * sizeof(T); i += 64) __builtin_prefetch(next + i, 0, 2);
+}
+
 // target[j][i] = source[i][j].
 void transpose(const float* source, int rows, int columns, std::int64_t target_step,
                float* target) {
@@ -73,6 +80,7 @@ void read_inputs(const AttentionPlan& plan, const Widths& widths, const T* x, co
                  std::int64_t first, int count, float* rows) {
   for (int i = 0; i < count; ++i) {
     float* row = rows + i * widths.inputs_step;
+    fetch_ahead(x + i * plan.channels, plan.channels);
     copy_row(x + i * plan.channels, plan.channels, row);
     copy_row(places + (first + i) * plan.place_channels, plan.place_channels, row + plan.channels);
   }
@@ -234,6 +242,7 @@ void attention_gain_cpu(const AttentionPlan& plan, const T* x, const float* prob
         const float* gain = gains.at(i * widths.channels_step);
         T* target = y + (offset + i) * plan.channels;
         float* row = line.at(0);
+        fetch_ahead(x + (offset + i) * plan.channels, plan.channels);
         copy_row(x + (offset + i) * plan.channels, plan.channels, row);
         const float scale = normalize ? inverse_norm(row, plan.channels) : 1.0f;
         for (int c = 0; c < plan.channels; ++c) store(target + c, row[c] * scale * gain[c]);
@@ -275,7 +284,9 @@ void attention_gain_gradient_cpu(const AttentionPlan& plan, const T* upstream, c
       for (int i = 0; i < count; ++i) {
         float* gain = gains.at(i * widths.channels_step);
         float *row = line.at(0), *dy = line.at(widths.channels_step);
+        fetch_ahead(x + (offset + i) * plan.channels, plan.channels);
         copy_row(x + (offset + i) * plan.channels, plan.channels, row);
+        fetch_ahead(upstream + (offset + i) * plan.channels, plan.channels);
         copy_row(upstream + (offset + i) * plan.channels, plan.channels, dy);
         const float scale = normalize ? inverse_norm(row, plan.channels) : 1.0f;
         float product = 0.0f;
