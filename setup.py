@@ -13,6 +13,7 @@ PACKAGES = [
     "training",
     "training.augmentation",
     "metrics",
+    "metrics.networks",
     "datasets",
     "datasets.labels",
     "datasets.sources",
