@@ -26,6 +26,10 @@ class RandomStream:
         """Return the stream `self.name/name` at the same indices."""
         return RandomStream(f"{self.name}/{name}", self.index)
 
+    def twice(self) -> "RandomStream":
+        """Return this stream for a batch that holds each image a second time, in the same order."""
+        return RandomStream(self.name, tf.concat([self.index, self.index], axis=0))
+
     def normal(self, shape: list[int]) -> tf.Tensor:
         """Return N(0, 1) numbers [B, *shape]."""
         return self._draw(tf.random.stateless_normal, shape)

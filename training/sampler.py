@@ -72,19 +72,23 @@ def _cutoff(stream: RandomStream, probability: float, count: int) -> tf.Tensor:
 
 
 def generate(
-    generator: Generator, draws: Draws, labels: tf.Tensor | None, *, mixing: bool = True
+    generator: Generator, draws: Draws, labels: tf.Tensor | None
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Evaluate the generator in training mode.
 
     Returns images [B, H, W, C], the w they were made from [B, K, L, w_dim], and the mean [w_dim]
     of w over batch and components from before mixing, which w_avg follows.
     """
-    options = {"component_mask": draws.mask, "random": draws.random}
-    w = generator.mapping_network(draws.z, labels, **options)
+    twice = lambda x: x if x is None else tf.concat([x, x], axis=0)  # noqa: E731
+    both = generator.mapping_network(
+        tf.concat([draws.z, draws.second_z], axis=0),
+        twice(labels),
+        component_mask=twice(draws.mask),
+        random=draws.random and draws.random.twice(),
+    )
+    w, second = tf.split(both, 2, axis=0)
     mean = tf.reduce_mean(w[:, :, 0], axis=[0, 1])
-    if mixing:
-        second = generator.mapping_network(draws.second_z, labels, **options)
-        w = mix(w, second, style=draws.style_cutoff, component=draws.component_cutoff)
+    w = mix(w, second, style=draws.style_cutoff, component=draws.component_cutoff)
     return synthesize(generator, w, draws), w, mean
 
 
