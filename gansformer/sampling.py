@@ -1,6 +1,8 @@
 """Making pictures from seeds: the same seed gives the same picture, whatever it is made with."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -54,15 +56,28 @@ class SeedSampler:
     ) -> Iterator[tuple[list[int], GeneratorOutput]]:
         """Yield (seeds of a batch, output as NumPy arrays) until all seeds are done."""
         seeds = list(seeds)
-        for first in range(0, len(seeds), BATCH):
-            part = seeds[first : first + BATCH]
-            count, padding = len(part), BATCH - len(part)
-            padded = tf.constant(part + part[-1:] * padding, tf.int64)
-            rows = None
-            if labels is not None:
-                rows = np.asarray(labels[first : first + count], np.float32)
-                rows = tf.constant(np.concatenate([rows, np.repeat(rows[-1:], padding, axis=0)]))
-            out = self._evaluate(padded, rows)
-            keep = lambda value: value.numpy()[:count]  # noqa: B023, E731
-            attention = out.attention and [keep(maps) for maps in out.attention]
-            yield part, GeneratorOutput(keep(out.images), keep(out.w), attention)
+        starts = range(0, len(seeds), BATCH)
+        # Two at a time: one batch alone, layer after layer, does not keep all processors busy.
+        with ThreadPoolExecutor(2) as pool:
+            waiting = deque()
+            for first in starts:
+                part = slice(first, first + BATCH)
+                rows = None if labels is None else np.asarray(labels[part], np.float32)
+                waiting.append(pool.submit(self._make, seeds[part], rows))
+                if len(waiting) > 2:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _make(
+        self, seeds: list[int], labels: np.ndarray | None
+    ) -> tuple[list[int], GeneratorOutput]:
+        """Evaluate up to BATCH seeds, as many of them as BATCH, and return what was asked for."""
+        count, padding = len(seeds), BATCH - len(seeds)
+        padded = tf.constant(seeds + seeds[-1:] * padding, tf.int64)
+        if labels is not None:
+            labels = tf.constant(np.concatenate([labels, np.repeat(labels[-1:], padding, axis=0)]))
+        out = self._evaluate(padded, labels)
+        keep = lambda value: value.numpy()[:count]  # noqa: E731
+        attention = out.attention and [keep(maps) for maps in out.attention]
+        return seeds, GeneratorOutput(keep(out.images), keep(out.w), attention)
