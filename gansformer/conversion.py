@@ -1,4 +1,4 @@
-"""Official checkpoints as snapshot directories, which load without the pickle."""
+"""Checkpoints as snapshot directories: official ones without the pickle, ours made small."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,8 +6,9 @@ from pathlib import Path
 
 from dnnlib.errors import UserError
 from gansformer.catalogue import RATIOS, fetch_model, model_names
+from gansformer.loading import load
 from gansformer.official_checkpoint import Fit, fit_official
-from gansformer.snapshot import save_snapshot
+from gansformer.snapshot import Snapshot, save_snapshot
 from gansformer.variables import variables_by_name
 
 NETWORKS = ("G", "D", "Gs")
@@ -22,29 +23,42 @@ def convert_checkpoint(
     ratio: float | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Write an official pickle, given by path or name, as the snapshot directory `out`.
+    """Write a checkpoint as the snapshot directory `out`.
 
-    networks: which of those in the file are kept. half: store float16. ratio: height / width of the
+    source: an official pickle, given by path or name, or a run or snapshot directory of ours.
+    networks: which of those in it are kept. half: store float16. ratio: height / width of the
     useful part of the pictures, which no pickle tells; None: that of a catalogued model, or 1.
     Reports what became of the variables. Raises UserError, and writes nothing, if one does not fit.
     """
     if out.exists():
         raise UserError(f"{out} already exists; choose another --out")
-    snapshot, fits = fit_official(_find(source))
-    fits = {name: fit for name, fit in fits.items() if name in networks}
-    if not fits:
+    path = _find(source)
+    if path.is_dir():
+        snapshot = load(path)
+    else:
+        snapshot = _read_official(path, networks, report)
+        snapshot.details["ratio"] = RATIOS.get(source, 1.0)
+    if ratio is not None:
+        snapshot.details["ratio"] = ratio
+    kept = {name: getattr(snapshot, name) if name in networks else None for name in NETWORKS}
+    if not any(kept.values()):
         raise UserError(f"{source} holds none of the networks {', '.join(networks)}")
+    save_snapshot(dataclasses.replace(snapshot, **kept), out, half=half)
+
+
+def _read_official(
+    path: Path, networks: tuple[str, ...], report: Callable[[str], None]
+) -> Snapshot:
+    snapshot, fits = fit_official(path)
+    fits = {name: fit for name, fit in fits.items() if name in networks}
     for name, fit in fits.items():
         report(_describe(name, len(variables_by_name(getattr(snapshot, name))), fit))
         for line in fit.problems():
             report(f"  {name}/{line}")
     count = sum(len(fit.problems()) for fit in fits.values())
     if count:
-        raise UserError(f"{source}: {count} variables do not fit (listed above); nothing written")
-    dropped = {name: None for name in NETWORKS if name not in fits}
-    ratio = RATIOS.get(source, 1.0) if ratio is None else ratio
-    details = {**snapshot.details, "ratio": ratio}
-    save_snapshot(dataclasses.replace(snapshot, details=details, **dropped), out, half=half)
+        raise UserError(f"{path}: {count} variables do not fit (listed above); nothing written")
+    return snapshot
 
 
 def _find(source: str) -> Path:

@@ -3,6 +3,7 @@
 
 Nothing in the pickle is executed. Every variable that does not fit is named. All programs read the
 pickle itself, too; a snapshot loads faster and can be kept where the pickle is not trusted.
+A run or snapshot directory can be given, too: --networks Gs --half makes it small enough to share.
 """
 
 import sys
@@ -16,7 +17,10 @@ from dnnlib.quiet import import_tensorflow  # noqa: E402
 
 def main(arguments: list[str]) -> None:
     parser = ArgumentParser(prog="convert_checkpoint.py", description=__doc__)
-    parser.add_argument("source", help="official .pkl, or name of a known model such as clevr-256")
+    parser.add_argument(
+        "source",
+        help="official .pkl, known model such as clevr-256, or run or snapshot directory",
+    )
     parser.add_argument("--out", required=True, type=Path, help="directory of the snapshot")
     parser.add_argument(
         "--networks",

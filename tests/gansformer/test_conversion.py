@@ -132,3 +132,18 @@ def test_published_models_bring_their_ratio(tmp_path, monkeypatch):
     assert gansformer.load("clevr-256").details["ratio"] == 0.75
     convert(["clevr-256", "--out", str(tmp_path / "snapshot")])
     assert gansformer.load(tmp_path / "snapshot").details["ratio"] == 0.75
+
+
+def test_snapshot_of_ours_made_small(tmp_path):
+    convert([str(DUPLEX), "--out", str(tmp_path / "whole")])
+    convert([
+        str(tmp_path / "whole"), "--out", str(tmp_path / "small"), "--networks", "Gs", "--half"
+    ])  # fmt: skip
+    whole, small = gansformer.load(tmp_path / "whole"), gansformer.load(tmp_path / "small")
+    assert small.G is None and small.D is None and small.details == whole.details
+    for before, after in zip(whole.Gs.variables, small.Gs.variables, strict=True):
+        np.testing.assert_array_equal(np.float16(before), after)
+    assert (
+        run(convert, [str(tmp_path / "small"), "--out", str(tmp_path / "d"), "--networks", "D"])
+        == 2
+    )
