@@ -10,7 +10,7 @@ import numpy as np
 from dnnlib.errors import UserError
 from dnnlib.progress import track
 from metrics.cache import entry_path, load_entry, save_entry
-from metrics.extraction import Gaussian, Need, extract
+from metrics.extraction import Gaussian, Need, extract, full_float32
 from metrics.frechet import covariance_rank, frechet_distance
 from metrics.inception_score import inception_score
 from metrics.kernel import kernel_distance
@@ -18,6 +18,7 @@ from metrics.names import OFFICIAL_COUNT, Metric
 from metrics.neighbours import density_coverage, precision_recall
 from metrics.networks.catalogue import CACHE, load_network
 from metrics.networks.network import FeatureNetwork
+from metrics.path_length import perceptual_path_length
 from metrics.picture_files import Pictures
 
 
@@ -50,10 +51,22 @@ class Comparison:
         for metric in metrics:
             self._check(metric, real, fake)
         values: dict[str, float] = {}
-        for count in dict.fromkeys(metric.count for metric in metrics):
-            group = [metric for metric in metrics if metric.count == count]
+        compared = [metric for metric in metrics if metric.kind.form != "path"]
+        for count in dict.fromkeys(metric.count for metric in compared):
+            group = [metric for metric in compared if metric.count == count]
             values |= self._evaluate_count(group, count, real, fake)
+        for metric in metrics:
+            if metric.kind.form == "path":
+                values[metric.name] = self._path_length(metric, fake)
         return values
+
+    def _path_length(self, metric: Metric, fake: Pictures) -> float:
+        kind = metric.kind
+        compare = self.networks[kind.network].squared_distances
+        pairs = track(fake.pairs(metric.count, kind.path), label=metric.name, unit="batch")
+        with full_float32():
+            distances = [compare(kind.layer, first, second) for first, second in pairs]
+        return perceptual_path_length(np.concatenate(distances))
 
     def _evaluate_count(
         self, metrics: list[Metric], count: int, real: Pictures, fake: Pictures
@@ -129,8 +142,12 @@ class Comparison:
 
     def _check(self, metric: Metric, real: Pictures, fake: Pictures) -> None:
         """Refuse what means nothing; report what is not comparable with published numbers."""
-        form, size = metric.kind.form, self.networks[metric.kind.network].dimensions
-        dimension = size[metric.kind.layer]
+        form = metric.kind.form
+        if form == "path":
+            if not hasattr(fake, "pairs"):
+                raise UserError(f"{metric.name} needs a generator; {fake.name} holds pictures")
+            return
+        dimension = self.networks[metric.kind.network].dimensions[metric.kind.layer]
         given = real.statistics
         if given is not None and form == "features":
             raise UserError(

@@ -46,7 +46,7 @@ def extract(
         if need.form == "statistics"
     }
     rows = {need: [] for need in needs if need.form == "features"}
-    with _full_float32():
+    with full_float32():
         for batch in _ahead(_batches(images)):
             outputs = {name: network.features(batch) for name, network in used.items()}
             for need in needs:
@@ -62,7 +62,7 @@ def extract(
 
 
 @contextmanager
-def _full_float32() -> Iterator[None]:
+def full_float32() -> Iterator[None]:
     """Keep GPUs from rounding factors to 10 bits (TF32) inside the block, in all threads."""
     before = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(False)

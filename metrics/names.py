@@ -4,16 +4,30 @@ import re
 from dataclasses import dataclass, replace
 
 from dnnlib.errors import UserError, suggest
+from metrics.path_length import LatentPath
 
 
 @dataclass(frozen=True)
 class Family:
-    """What a kind of metric compares. form: "statistics", "features" or "probabilities"."""
+    """What a kind of metric compares. form: "statistics", "features", "probabilities" or "path"."""
 
     form: str
     network: str
     layer: str
     neighbours: int | None = None  # default k, where there is one
+    path: LatentPath | None = None
+
+
+def _path_lengths(suffix: str, network: str, layer: str) -> dict[str, Family]:
+    """ppl_... look at the face only, as in the StyleGAN paper, ppl2_... at the whole picture."""
+    return {
+        f"{family}_{space}{sampling}{suffix}": Family(
+            "path", network, layer, path=LatentPath(space, sampling, face=family == "ppl")
+        )
+        for family in ("ppl", "ppl2")
+        for space in ("z", "w")
+        for sampling in ("full", "end")
+    }
 
 
 FAMILIES = {
@@ -23,11 +37,17 @@ FAMILIES = {
     "is": Family("probabilities", "inception", "probabilities"),
     "pr": Family("features", "vgg16", "fc2", neighbours=3),
     "dc": Family("features", "vgg16", "fc2", neighbours=5),
+    **_path_lengths("", "lpips", "embedding"),
     "fd-efficientnet": Family("statistics", "efficientnet", "pool"),
     "kd-efficientnet": Family("features", "efficientnet", "pool"),
     "is-efficientnet": Family("probabilities", "efficientnet", "probabilities"),
     "pr-efficientnet": Family("features", "efficientnet", "pool", neighbours=3),
     "dc-efficientnet": Family("features", "efficientnet", "pool", neighbours=5),
+    **_path_lengths("-efficientnet", "efficientnet", "pool"),
+    "fd-custom": Family("statistics", "custom", "features"),
+    "kd-custom": Family("features", "custom", "features"),
+    "pr-custom": Family("features", "custom", "features", neighbours=3),
+    "dc-custom": Family("features", "custom", "features", neighbours=5),
 }
 OFFICIAL_COUNT = 50_000
 
@@ -74,7 +94,7 @@ def _parse(name: str) -> Metric:
     families = "|".join(sorted(FAMILIES, key=len, reverse=True))
     match = re.fullmatch(rf"({families})(?:(\d+(?:\.\d+)?)k(\d+)?|(\d+))?", name)
     if match is None:
-        letters = re.match(r"[a-z-]*", name)[0]
+        letters = re.match(r"(?:[a-z]+\d_)?[a-z_-]*", name)[0]
         raise UserError(
             f"metric {name} is not known{suggest(letters, FAMILIES)}; "
             f"there are {', '.join(FAMILIES)}, with a number of pictures, such as fid50k"

@@ -1,33 +1,34 @@
 """Perceptual path length (Karras et al. 2019, "A Style-Based Generator Architecture", 4.1)."""
 
+from typing import NamedTuple
+
 import numpy as np
+
+EPSILON = 1e-4
+
+
+class LatentPath(NamedTuple):
+    """Where paths run: in "z" or "w", seen at their "full" length or at their "end" (t = 0).
+
+    face: look at the part of the pictures where aligned photographs have the face.
+    """
+
+    space: str
+    sampling: str
+    face: bool
 
 
 def perceptual_path_length(
-    first: np.ndarray, second: np.ndarray, *, epsilon: float = 1e-4, discard: float = 0.01
+    distances: np.ndarray, *, epsilon: float = EPSILON, discard: float = 0.01
 ) -> float:
-    """Mean of |first - second|^2 / epsilon^2 without the extreme shares on both sides, Eq. 2, 3.
+    """Mean of distance / epsilon^2 without the extreme shares on both sides, Eq. 2, 3.
 
-    first, second: [N, D], perceptual embeddings of the pictures at t and t + epsilon of N random
-    interpolations. discard: share of the smallest, and of the largest, distances left out.
+    distances: [N], squared perceptual distances of the pictures at t and t + epsilon of N random
+    interpolations. discard: share of the smallest, and of the largest, left out.
     """
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if first.shape != second.shape or first.ndim != 2 or not len(first):
-        raise ValueError(f"expected two arrays [N, D]; got {first.shape} and {second.shape}")
-    distances = ((first - second) ** 2).sum(axis=1) / epsilon**2
+    distances = np.asarray(distances, np.float64)
+    if distances.ndim != 1 or not len(distances):
+        raise ValueError(f"expected distances [N]; got {distances.shape}")
     low = np.percentile(distances, 100 * discard, method="lower")
     high = np.percentile(distances, 100 * (1 - discard), method="higher")
-    return float(distances[(distances >= low) & (distances <= high)].mean())
-
-
-def interpolate_spherically(start: np.ndarray, end: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Great-circle interpolation of the directions of z. start, end: [..., D]; t: [...]."""
-    start, end = _normalise(start), _normalise(end)
-    cosine = (start * end).sum(axis=-1, keepdims=True)
-    angle = np.asarray(t)[..., None] * np.arccos(np.clip(cosine, -1, 1))
-    sideways = _normalise(end - cosine * start)
-    return _normalise(start * np.cos(angle) + sideways * np.sin(angle))
-
-
-def _normalise(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return float(distances[(distances >= low) & (distances <= high)].mean() / epsilon**2)

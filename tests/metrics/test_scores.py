@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from metrics import inception_score, kernel_distance, perceptual_path_length
-from metrics.path_length import interpolate_spherically
 from tests.golden_files import load
 
 
@@ -68,26 +67,11 @@ def test_kernel_distance_takes_sets_of_different_sizes():
         kernel_distance(np.zeros([5, 3]), np.zeros([5, 4]))
 
 
-def test_path_length_of_a_linear_generator_is_its_speed_squared():
-    random = np.random.default_rng(3)
-    matrix, start, end = random.normal(size=[8, 5]), *random.normal(size=[2, 200, 5])
-    epsilon, t = 1e-3, random.uniform(size=[200, 1])
-    first, second = ((start + s * (end - start)) @ matrix.T for s in (t, t + epsilon))
-    speeds = np.sort((((end - start) @ matrix.T) ** 2).sum(axis=1))
-    for discard, kept in ((0, speeds), (0.01, speeds[1:199]), (0.1, speeds[19:181])):
-        value = perceptual_path_length(first, second, epsilon=epsilon, discard=discard)
-        assert value == pytest.approx(kept.mean(), rel=1e-6)
-
-
-def test_spherical_interpolation():
-    x, y = np.array([2.0, 0, 0]), np.array([0, 5.0, 0])
-    halfway = interpolate_spherically(x, y, np.array(0.5))
-    np.testing.assert_allclose(halfway, [np.sqrt(0.5), np.sqrt(0.5), 0])
-    random = np.random.default_rng(4)
-    start, end = random.normal(size=[2, 6, 2, 9])  # two components
-    t = np.tile(np.array([0, 1, 0.25, 0.5, 0.75, 0.1])[:, None], [1, 2])
-    middle = interpolate_spherically(start, end, t)
-    unit = lambda v: v / np.linalg.norm(v, axis=-1, keepdims=True)  # noqa: E731
-    np.testing.assert_allclose(middle[:2], unit(np.stack([start[0], end[1]])), atol=1e-12)
-    angles = lambda a, b: np.arccos((unit(a) * unit(b)).sum(-1))  # noqa: E731
-    np.testing.assert_allclose(angles(start, middle), t * angles(start, end), atol=1e-7)
+def test_path_length_leaves_out_the_extremes():
+    distances = np.random.default_rng(3).normal(size=200) ** 2
+    kept = np.sort(distances)
+    for discard, part in ((0, kept), (0.01, kept[1:199]), (0.1, kept[19:181])):
+        value = perceptual_path_length(distances, epsilon=1e-3, discard=discard)
+        assert value == pytest.approx(part.mean() * 1e6, rel=1e-9)
+    with pytest.raises(ValueError, match="expected distances"):
+        perceptual_path_length(distances[None])
