@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from dnnlib.ops import set_implementation
 from gansformer.discriminator import Discriminator
 from gansformer.generator import Generator
 from gansformer.official import discriminator_config, generator_config, image_settings
@@ -11,6 +12,14 @@ from gansformer.variables import variables_by_name
 from tests.golden_files import assign, load, network_names, relative_error, to_nhwc
 
 FORWARD, GRADIENT = 1e-4, 1e-3
+
+
+@pytest.fixture(autouse=True, params=["auto", pytest.param("reference", marks=pytest.mark.slow)])
+def implementation(request):
+    """Run every test with the native operations and in plain TensorFlow."""
+    set_implementation(request.param)
+    yield
+    set_implementation("auto")
 
 
 def make_generator(name: str):
