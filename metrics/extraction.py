@@ -12,7 +12,7 @@ import tensorflow as tf
 from metrics.networks.network import FeatureNetwork
 from metrics.statistics import FeatureStatistics
 
-BATCH = 32
+BATCH = 32  # for each device
 
 
 class Need(NamedTuple):
@@ -46,8 +46,9 @@ def extract(
         if need.form == "statistics"
     }
     rows = {need: [] for need in needs if need.form == "features"}
+    size = BATCH * max(network.devices for network in used.values())
     with full_float32():
-        for batch in _ahead(_batches(images)):
+        for batch in _ahead(_batches(images, size)):
             outputs = {name: network.features(batch) for name, network in used.items()}
             for need in needs:
                 features = outputs[need.network][need.layer]  # [B, D]
@@ -72,10 +73,10 @@ def full_float32() -> Iterator[None]:
         tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
-def _batches(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Stack pictures [H, W, C] that follow one another and have the same shape, at most BATCH."""
+def _batches(images: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Stack pictures [H, W, C] that follow one another and have the same shape, at most `size`."""
     for _, same in itertools.groupby(images, key=np.shape):
-        while part := list(itertools.islice(same, BATCH)):
+        while part := list(itertools.islice(same, size)):
             yield np.stack(part)  # [B, H, W, C]
 
 

@@ -26,7 +26,7 @@ class Alternating:
     """A feature network that stops now and then to be measured alone."""
 
     def __init__(self, network):
-        self.network, self.dimensions = network, network.dimensions
+        self.network, self.dimensions, self.devices = network, network.dimensions, network.devices
         self.pictures, self.pauses_s, self.alone = 0, 0.0, 0
         self._numbers, self._alone_s = itertools.count(1), 0.0
 
