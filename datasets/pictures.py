@@ -9,6 +9,7 @@ from PIL import Image, ImageColor, ImageOps
 from dnnlib.errors import UserError
 
 CHANNELS = {"rgb": "RGB", "gray": "L"}
+_STARTS = {b"\x89PNG\r\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF"}
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
@@ -28,9 +29,10 @@ def decode(content: bytes | np.ndarray) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd but readable files
-            picture = Image.open(io.BytesIO(content))
+            picture = Image.open(io.BytesIO(content), formats=_likely_formats(content))
             picture.load()
-            return ImageOps.exif_transpose(picture)
+            ImageOps.exif_transpose(picture, in_place=True)
+            return picture
     except Image.UnidentifiedImageError as error:
         raise PictureError("not a picture in a format that Pillow reads") from error
     except Image.DecompressionBombError as error:
@@ -39,6 +41,14 @@ def decode(content: bytes | np.ndarray) -> Image.Image:
         raise PictureError(f"damaged ({error})") from error
     except Exception as error:  # decoders of rare formats raise whatever they like
         raise PictureError(f"damaged ({type(error).__name__}: {error})") from error
+
+
+def _likely_formats(content: bytes) -> list[str] | None:
+    """Return the format that the first bytes tell; None: Pillow tries all, one by one."""
+    for start, name in _STARTS.items():
+        if content.startswith(start):
+            return [name]
+    return ["WEBP"] if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else None
 
 
 def convert(picture: Image.Image, *, channels: str, alpha: str) -> Image.Image:
@@ -55,6 +65,8 @@ def convert(picture: Image.Image, *, channels: str, alpha: str) -> Image.Image:
             background = Image.new("RGBA", picture.size, composite_colour(alpha))
             picture = Image.alpha_composite(background, picture)
         picture = picture.convert("RGB")
+    if picture.mode == CHANNELS[channels]:
+        return picture
     try:
         return picture.convert(CHANNELS[channels])
     except ValueError as error:

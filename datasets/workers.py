@@ -30,6 +30,7 @@ def convert_in_order(
         for portion in portions:
             yield from convert_all(portion, preparation)
         return
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's would only wait, on a core each
     # Fresh processes, not forks: the caller may have started threads (TensorFlow's, for example).
     executor = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_start_worker
