@@ -18,6 +18,10 @@ echo "== training a duplex GANformer in $precision, at most $seconds seconds"
 timeout --signal=TERM --kill-after=120 "$seconds" \
   "$python" "$project/scripts/train.py" --config "$project/configs/demo.yaml" \
   --data "$data" --run "$run" --precision "$precision" || [ $? -eq 124 ]
-echo "== painting"
+echo "== painting with what was trained just now, and with the network that comes with the project"
 "$python" "$project/scripts/generate.py" --model "$run" --out "$run/demo" --grid --num 32 --psi 0.8 \
   --attention
+"$python" "$project/scripts/generate.py" --model cartoonset64-duplex-cpu --out "$run/shipped" \
+  --grid --num 32 --psi 0.7 --attention
+echo "trained just now, at most $seconds seconds, 32x32:        $run/demo/grid.png"
+echo "trained for hours (docs/cartoonset.md), 64x64: $run/shipped/grid.png"
