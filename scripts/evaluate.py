@@ -74,7 +74,7 @@ def _add_files(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, help="file of results; None: metrics.jsonl of the run, or here"
     )
-    parser.add_argument("--devices", default="auto", help="auto, cpu or gpu:0")
+    parser.add_argument("--devices", default="auto", help="auto, cpu, gpu or gpu:0,1")
     parser.add_argument("--ops", default="auto", choices=["auto", "native", "reference"])
 
 
