@@ -7,7 +7,7 @@ import tensorflow as tf
 from dnnlib.ops import downsample2d, setup_kernel
 from dnnlib.random_streams import RandomStream
 from gansformer.attention import Attention
-from gansformer.canvas import Canvas, channels_at
+from gansformer.canvas import Canvas, channels_at, feature_types
 from gansformer.config import DiscriminatorConfig
 from gansformer.latent_blocks import LatentBlock
 from gansformer.layers import Conv, Dense, minibatch_stddev
@@ -28,14 +28,17 @@ class Discriminator(tf.Module):
         label_dim: int = 0,
         seed: int = 0,
         dtype: tf.DType = tf.float32,
+        dtype_resolutions: int | None = None,
     ):
         """Make all variables; `seed` determines their initial values.
 
-        dtype: type of the feature maps; variables and scores are float32 always.
+        dtype: type of the feature maps of the `dtype_resolutions` highest resolutions (None: of
+        all); those of the others, variables and scores are float32.
         """
         super().__init__()
-        self.config, self.channels, self.label_dim, self.dtype = config, channels, label_dim, dtype
+        self.config, self.channels, self.label_dim = config, channels, label_dim
         self.canvas = Canvas(resolution, config.crop_ratio)
+        self.dtypes = feature_types(self.canvas, dtype, dtype_resolutions)
         scope = Scope(seed)
         self.positions = GridPositions(
             scope,
@@ -53,7 +56,15 @@ class Discriminator(tf.Module):
                 self.embedding = (scope / "ltnt_emb").uniform("emb", shape)
         self.kernel = setup_kernel(config.resample_kernel)
         self.blocks = [
-            _Block(scope, config, self.canvas, log2, channels, self.positions.width, dtype)
+            _Block(
+                scope,
+                config,
+                self.canvas,
+                log2,
+                channels,
+                self.positions.width,
+                self.dtypes[log2],
+            )
             for log2 in range(self.canvas.log2, 2, -1)
         ]
         self.head = _Head(scope, config, self.canvas, channels, label_dim)
@@ -109,7 +120,7 @@ class Discriminator(tf.Module):
             )
             if self.config.architecture == "skip":
                 rgb = downsample2d(rgb, self.kernel)
-        return self.head(x, rgb, aggregators, labels)
+        return self.head(tf.cast(x, self.dtypes[2]), rgb, aggregators, labels)
 
 
 class _Block(tf.Module):
@@ -145,7 +156,8 @@ class _Block(tf.Module):
     def __call__(self, x, rgb, aggregators, *, positions, embedding, random):
         if self.from_rgb is not None:
             added = tf.cast(self.from_rgb(rgb), self.dtype)
-            x = added if x is None else x + added
+            x = added if x is None else tf.cast(x, self.dtype) + added
+        x = tf.cast(x, self.dtype)
         skip = None if self.skip is None else self.skip(x)  # from before the attention
         if self.attention is not None:
             x, aggregators = self.attention(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from dnnlib.random_streams import RandomStream
-from gansformer.canvas import Canvas
+from gansformer.canvas import Canvas, feature_types
 from gansformer.config import GeneratorConfig
 from gansformer.mapping import MappingNetwork
 from gansformer.summary import format_summary, summarize
@@ -42,10 +42,12 @@ class Generator(tf.Module):
         label_dim: int = 0,
         seed: int = 0,
         dtype: tf.DType = tf.float32,
+        dtype_resolutions: int | None = None,
     ):
         """Make all variables; `seed` determines their initial values.
 
-        dtype: type of the feature maps; variables, latents and images are float32 always.
+        dtype: type of the feature maps of the `dtype_resolutions` highest resolutions (None: of
+        all); those of the others, variables, latents and images are float32.
         """
         super().__init__()
         self.config, self.channels, self.label_dim = config, channels, label_dim
@@ -69,7 +71,7 @@ class Generator(tf.Module):
             self.canvas,
             channels=channels,
             component_embedding=embedding,
-            dtype=dtype,
+            dtypes=feature_types(self.canvas, dtype, dtype_resolutions),
         )
 
     @property

@@ -337,10 +337,10 @@ class SynthesisNetwork(tf.Module):
         *,
         channels: int,
         component_embedding: tf.Variable,
-        dtype: tf.DType = tf.float32,
+        dtypes: dict[int, tf.DType],
     ):
         super().__init__()
-        self.config, self.canvas, self.dtype = config, canvas, dtype
+        self.config, self.canvas, self.dtypes = config, canvas, dtypes
         self.component_embedding = component_embedding
         self.kernel = setup_kernel(config.resample_kernel)
         last = canvas.log2
@@ -428,10 +428,11 @@ class SynthesisNetwork(tf.Module):
         styles = w[:, -1]  # [B, L, w_dim]: the global latent
         if self.merge is not None:
             styles = tf.reshape(w, [-1, w.shape[2], w.shape[3]])  # [B k, L, w_dim]
-        x = tf.cast(self.stem(styles[:, 0], noise and noise[0]), self.dtype)
+        x = tf.cast(self.stem(styles[:, 0], noise and noise[0]), self.dtypes[2])
         x, carried = self.first(x, styles[:, 1], self.positions, inputs, Carried())
         rgb = self._add_rgb(None, x, 2, styles)
         for log2, block in enumerate(self.blocks, start=3):
+            x = tf.cast(x, self.dtypes[log2])
             x, carried = block(x, styles, self.positions, inputs, carried)
             if self.merge is not None and log2 == self.config.merge.layer:
                 x, styles = self.merge(x, w)

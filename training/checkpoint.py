@@ -16,8 +16,10 @@ if TYPE_CHECKING:  # without TensorFlow, for `train.py --status`
     from training.state import TrainState
 
 # What a checkpoint may have or lack. Early ones hold the optimisers' accumulators, which are zero
-# between minibatches; adaptive augmentation can be turned on and off in the middle of a run.
-OPTIONAL = re.compile(r"(generator|discriminator)_optimizer/(main|regularizer)/|augmentation/")
+# between minibatches; adaptive augmentation and the precision can change in the middle of a run.
+OPTIONAL = re.compile(
+    r"(generator|discriminator)_optimizer/(main|regularizer|loss_scale)/|augmentation/"
+)
 
 
 def save_checkpoint(run: Path, values: dict[str, np.ndarray], progress: dict[str, Any]) -> Path:

@@ -56,6 +56,9 @@ class TrainingConfig:
     # The official code corrects G's optimiser for a lazy regulariser even when there is none.
     always_correct_generator: bool = True
     clip: float | None = None  # bound on the global norm of a gradient
+    # With --precision bfloat16 or mixed_float16, so many of the highest resolutions have 16-bit
+    # feature maps (4 in StyleGAN2-ADA); none: all.
+    resolutions_in_16_bit: int | None = None
     ema_kimg: float = 10.0  # half-life of the moving average of G
     # So many of the discriminator's highest resolutions are not trained (freeze-D, Mo et al. 2020,
     # for fine-tuning with --init-from).
@@ -63,6 +66,11 @@ class TrainingConfig:
     augmentation: AugmentationConfig = AugmentationConfig()  # for small data sets
 
     def __post_init__(self):
+        if self.resolutions_in_16_bit is not None and self.resolutions_in_16_bit < 1:
+            raise UserError(
+                f"training.resolutions_in_16_bit={self.resolutions_in_16_bit} is too few; use 1 or "
+                "more, or --precision float32"
+            )
         if self.batch_size % self.batch_per_device:
             fitting = [n for n in range(1, self.batch_size + 1) if self.batch_size % n == 0]
             nearest = min(fitting, key=lambda n: abs(n - self.batch_per_device))

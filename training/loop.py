@@ -56,8 +56,6 @@ def train(
     machine = machine or Machine()
     strategy = make_strategy(machine.devices)
     check_batch(config, strategy.num_replicas_in_sync)
-    if machine.precision not in PRECISIONS:
-        raise UserError(f"--precision {machine.precision} is not supported yet; use bfloat16")
     set_implementation(machine.ops)
     dataset = datasets.open_dataset(data, config.data.resolution)
     if config.data.labels and not dataset.label_dim:

@@ -9,7 +9,8 @@ import tensorflow as tf
 from dnnlib.errors import UserError
 from training.config import RunConfig
 
-PRECISIONS = {"float32": tf.float32, "bfloat16": tf.bfloat16}
+# Of feature maps; float16 is mixed in that it needs loss scaling, see training/optimizer.py.
+PRECISIONS = {"float32": tf.float32, "bfloat16": tf.bfloat16, "mixed_float16": tf.float16}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,35 @@
-"""Adam as TensorFlow 1 has it, with lazy regularisation and gradient accumulation."""
+"""Adam as TensorFlow 1 has it, with lazy regularisation, accumulation and loss scaling."""
 
 import tensorflow as tf
+
+
+class LossScale(tf.Module):
+    """What a loss is multiplied by so that its gradients fit into float16.
+
+    Micikevicius et al. (2018), section 3.2: halved after a gradient that is not finite (its
+    step is skipped), doubled after INTERVAL good ones.
+    """
+
+    INTERVAL, SMALLEST, LARGEST = 2000, 1.0, 2.0**24
+
+    def __init__(self):
+        super().__init__()
+        self.value = tf.Variable(2.0**15, trainable=False, name="loss_scale/value")
+        self.good_steps = tf.Variable(0, trainable=False, name="loss_scale/good_steps")
+
+    def move(self, is_finite: tf.Tensor) -> None:
+        """Take in whether the gradient of a step was finite."""
+        good = tf.where(is_finite, self.good_steps.read_value() + 1, 0)
+        is_long = good == self.INTERVAL
+        factor = tf.where(is_finite, tf.where(is_long, 2.0, 1.0), 0.5)
+        value = tf.clip_by_value(self.value.read_value() * factor, self.SMALLEST, self.LARGEST)
+        update(self.value, lambda variable, x: variable.assign(x), value)
+        update(self.good_steps, lambda variable, x: variable.assign(x), tf.where(is_long, 0, good))
+
+    def overflow(self, norm: tf.Tensor) -> tf.Tensor:
+        """Return 1.0 if a gradient is not finite while a smaller scale may still help, else 0.0."""
+        is_overflow = ~tf.math.is_finite(norm) & (self.value.read_value() > self.SMALLEST)
+        return tf.cast(is_overflow, tf.float32)
 
 
 class Adam(tf.Module):
@@ -14,6 +43,8 @@ class Adam(tf.Module):
       multiplied by c, and b1, b2 are raised to the power c. None: there is no such update.
     accumulate: gradients of so many calls are averaged into one step, separately for each kind.
     clip: bound on the global norm of each gradient, before accumulation.
+    loss_scale: for float16. A step whose gradient is not finite is then skipped; without it, the
+      elements that are not finite are taken as 0, as in the official code.
     """
 
     KINDS = ("main", "regularizer")
@@ -29,12 +60,14 @@ class Adam(tf.Module):
         lazy_interval: int | None = None,
         accumulate: int = 1,
         clip: float | None = None,
+        loss_scale: LossScale | None = None,
     ):
         super().__init__()
         correction = 1.0 if lazy_interval is None else lazy_interval / (lazy_interval + 1)
         self.learning_rate = learning_rate * correction
         self.beta1, self.beta2 = beta1**correction, beta2**correction
         self.epsilon, self.accumulate, self.clip = epsilon, accumulate, clip
+        self.loss_scale = loss_scale
         self.targets = list(variables)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.m = [_zeros_like(variable, "m") for variable in self.targets]
@@ -45,6 +78,16 @@ class Adam(tf.Module):
                 kind: [_zeros_like(variable, kind) for variable in self.targets]
                 for kind in self.KINDS
             }
+
+    def gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
+        """Return the gradient of a loss with respect to the targets, computed at the loss scale."""
+        if self.loss_scale is None:
+            return tape.gradient(loss, self.targets, unconnected_gradients="zero")
+        scale = self.loss_scale.value.read_value()
+        scaled = tape.gradient(
+            loss, self.targets, output_gradients=scale, unconnected_gradients="zero"
+        )
+        return [gradient / scale for gradient in scaled]
 
     def update(self, gradients: list[tf.Tensor], *, kind: str = "main", apply: bool = True):
         """Take in one gradient, and make a step if this is the last of `accumulate` calls.
@@ -68,26 +111,47 @@ class Adam(tf.Module):
         norm = tf.linalg.global_norm(gradients)
         if self.clip is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip, use_norm=norm)
+        if self.loss_scale is not None:
+            return gradients, norm  # as they are: one bad element skips the step
         finite = [tf.where(tf.math.is_finite(g), g, tf.zeros_like(g)) for g in gradients]
         return finite, norm
 
     def _step(self, gradients: list[tf.Tensor]) -> None:
-        update(self.step, lambda step: step.assign_add(1))
-        count = tf.cast(self.step, tf.float32)
+        rates = (self.learning_rate, self.beta1, self.beta2)
+        if self.loss_scale is None:
+            update(self.step, lambda step: step.assign_add(1))
+            count = tf.cast(self.step, tf.float32)
+        else:
+            gradients, rates, count = self._count_if_finite(gradients, rates)
         powers = (tf.pow(self.beta1, count), tf.pow(self.beta2, count))
         for variable, m, v, gradient in zip(self.targets, self.m, self.v, gradients, strict=True):
-            update(variable, self._apply, m, v, gradient, *powers)
+            update(variable, self._apply, m, v, gradient, *rates, *powers)
 
-    def _apply(self, variable, m, v, gradient, beta1_power, beta2_power):
+    def _count_if_finite(self, gradients, rates):
+        """Count a step and move the loss scale; return what makes a step with bad gradients none.
+
+        Rate 0 and betas of 1 leave variable, m and v as they are.
+        """
+        is_finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
+        self.loss_scale.move(is_finite)
+        update(self.step, lambda step, n: step.assign_add(n), tf.cast(is_finite, tf.int64))
+        gradients = [tf.where(is_finite, g, tf.zeros_like(g)) for g in gradients]
+        rates = [
+            tf.where(is_finite, x, none) for x, none in zip(rates, (0.0, 1.0, 1.0), strict=True)
+        ]
+        # The very first step may be skipped, and 0 steps have no bias correction.
+        return gradients, rates, tf.maximum(tf.cast(self.step, tf.float32), 1.0)
+
+    def _apply(self, variable, m, v, gradient, rate, beta1, beta2, beta1_power, beta2_power):
         return tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=m.handle,
             v=v.handle,
             beta1_power=beta1_power,
             beta2_power=beta2_power,
-            lr=self.learning_rate,
-            beta1=self.beta1,
-            beta2=self.beta2,
+            lr=rate,
+            beta1=beta1,
+            beta2=beta2,
             epsilon=self.epsilon,
             grad=gradient,
         )

@@ -1,4 +1,8 @@
-"""Regularisers of the discriminator and of the generator."""
+"""Regularisers of the discriminator and of the generator.
+
+scale: for float16, what the inner gradient is computed at so that it fits (see LossScale); None: as
+it is. The result does not depend on it but for rounding.
+"""
 
 from collections.abc import Callable
 
@@ -7,28 +11,40 @@ import tensorflow as tf
 Scores = Callable[[tf.Tensor], tf.Tensor]  # images [B, H, W, C] -> scores [B, 1]
 
 
-def gradient_square(scores: Scores, images: tf.Tensor, gamma: float) -> tf.Tensor:
+def gradient_square(
+    scores: Scores, images: tf.Tensor, gamma: float, *, scale: tf.Tensor | None = None
+) -> tf.Tensor:
     """Return gamma / 2 |d score / d image|^2 for each sample [B], Mescheder et al. (2018).
 
     On real images this is R1, on fakes R2.
     """
-    return gamma / 2 * tf.reduce_sum(tf.square(_slope(scores, images)), axis=[1, 2, 3])
+    return gamma / 2 * tf.reduce_sum(tf.square(_slope(scores, images, scale)), axis=[1, 2, 3])
 
 
 def gradient_penalty(
-    scores: Scores, reals: tf.Tensor, fakes: tf.Tensor, mix: tf.Tensor, gamma: float
+    scores: Scores,
+    reals: tf.Tensor,
+    fakes: tf.Tensor,
+    mix: tf.Tensor,
+    gamma: float,
+    *,
+    scale: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Return gamma (|d score / d x| - 1)^2 for each sample [B], Gulrajani et al. (2017).
 
     x lies between real and fake, at mix [B, 1, 1, 1] in [0, 1).
     """
-    slope = _slope(scores, reals + (fakes - reals) * mix)
+    slope = _slope(scores, reals + (fakes - reals) * mix, scale)
     norm = tf.sqrt(tf.reduce_sum(tf.square(slope), axis=[1, 2, 3]))
     return gamma * tf.square(norm - 1)
 
 
 def path_lengths(
-    synthesize: Callable[[tf.Tensor], tf.Tensor], w: tf.Tensor, image_noise: tf.Tensor
+    synthesize: Callable[[tf.Tensor], tf.Tensor],
+    w: tf.Tensor,
+    image_noise: tf.Tensor,
+    *,
+    scale: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Return how far the image moves with w for each sample [B], Karras et al. (2020), Eq. 4.
 
@@ -40,12 +56,18 @@ def path_lengths(
         tape.watch(w)
         images = synthesize(w)
         projection = tf.reduce_sum(images * image_noise) / (height * width) ** 0.5
-    slope = tape.gradient(projection, w)  # [B, K, L, w_dim]
+    slope = _gradient(tape, projection, w, scale)  # [B, K, L, w_dim]
     return tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(slope), axis=3), axis=[1, 2]))
 
 
-def _slope(scores: Scores, images: tf.Tensor) -> tf.Tensor:
+def _slope(scores: Scores, images: tf.Tensor, scale: tf.Tensor | None) -> tf.Tensor:
     with tf.GradientTape() as tape:
         tape.watch(images)
         total = tf.reduce_sum(scores(images))
-    return tape.gradient(total, images)
+    return _gradient(tape, total, images, scale)
+
+
+def _gradient(tape: tf.GradientTape, total, x: tf.Tensor, scale: tf.Tensor | None) -> tf.Tensor:
+    if scale is None:
+        return tape.gradient(total, x)
+    return tape.gradient(total, x, output_gradients=scale) / scale

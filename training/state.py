@@ -8,7 +8,7 @@ from gansformer.generator import Generator
 from gansformer.variables import variables_by_name
 from training.augmentation import AdaptiveProbability
 from training.config import RunConfig
-from training.optimizer import Adam
+from training.optimizer import Adam, LossScale
 
 
 class TrainState(tf.Module):
@@ -29,12 +29,16 @@ class TrainState(tf.Module):
             "label_dim": label_dim,
             "seed": config.training.seed,
             "dtype": dtype,
+            "dtype_resolutions": config.training.resolutions_in_16_bit,
         }
         self.generator = Generator(config.generator, **options)
         self.discriminator = Discriminator(config.discriminator, **options)
         self.average = Generator(config.generator, **options)  # the same initial values
-        self.generator_optimizer = _make_optimizer(config, self.generator, generator=True)
-        self.discriminator_optimizer = _make_optimizer(config, self.discriminator, generator=False)
+        scale = LossScale if dtype == tf.float16 else lambda: None
+        self.generator_optimizer = _make_optimizer(config, self.generator, scale(), generator=True)
+        self.discriminator_optimizer = _make_optimizer(
+            config, self.discriminator, scale(), generator=False
+        )
         self.path_length_mean = tf.Variable(0.0, trainable=False, name="path_length_mean")
         self.images_shown = tf.Variable(0, trainable=False, dtype=tf.int64, name="images_shown")
         self.adaptive = None  # the strength of augmentation, where it is adapted
@@ -76,10 +80,14 @@ def _own_variables(module: tf.Module) -> dict[str, tf.Variable]:
         return variables_by_name(module)
     # Not the accumulators: between minibatches they are zero, and their number is the machine's.
     own = [module.step, *module.m, *module.v]
+    if module.loss_scale:
+        own += module.loss_scale.variables
     return {variable.name.removesuffix(":0"): variable for variable in own}
 
 
-def _make_optimizer(config: RunConfig, network: tf.Module, *, generator: bool) -> Adam:
+def _make_optimizer(
+    config: RunConfig, network: tf.Module, loss_scale: LossScale | None, *, generator: bool
+) -> Adam:
     training = config.training
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     trained = list(network.trainable_variables)
@@ -101,4 +109,5 @@ def _make_optimizer(config: RunConfig, network: tf.Module, *, generator: bool) -
         lazy_interval=interval if is_lazy else None,
         accumulate=training.batch_size // (training.batch_per_device * replicas),
         clip=training.clip,
+        loss_scale=loss_scale,
     )

@@ -16,7 +16,8 @@ class TickMeans:
     """Means of scalars over one tick; the tensors are not waited for until they are needed.
 
     Numbers that are not finite are left out. `health/nonfinite` is the share of minibatches that
-    had one, `bad_in_a_row` how many of the latest had one, `bad_names` what they were.
+    had one, `bad_in_a_row` how many of the latest had one, `bad_names` what they were. Those of a
+    phase with an "overflow/" are left out only: a smaller loss scale will do.
     """
 
     def __init__(self, state: dict[str, Any] | None = None):
@@ -40,8 +41,9 @@ class TickMeans:
     def state(self) -> dict[str, Any]:
         """Wait for what has been collected so far, and return it as plain data."""
         for minibatch in self.pending:
-            values = [(name, float(x)) for phase in minibatch for name, x in phase.items()]
-            bad = [name for name, value in values if not math.isfinite(value)]
+            phases = [{name: float(x) for name, x in phase.items()} for phase in minibatch]
+            values = [item for phase in phases for item in phase.items()]
+            bad = [name for phase in phases for name in _bad_names(phase)]
             self.bad_names = bad or self.bad_names
             self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
             for name, value in [*values, ("health/nonfinite", float(bool(bad)))]:
@@ -55,6 +57,13 @@ class TickMeans:
         means = {name: total / count for name, (total, count) in self.sums.items()}
         self.sums = {}
         return means
+
+
+def _bad_names(phase: dict[str, float]) -> list[str]:
+    """Return what is not finite in the statistics of a phase, if that is no passing overflow."""
+    if any(value for name, value in phase.items() if name.startswith("overflow/")):
+        return []
+    return [name for name, value in phase.items() if not math.isfinite(value)]
 
 
 class StatisticsLog:

@@ -88,8 +88,8 @@ class TrainingStep:
         """Follow the gradient of the generator's loss."""
         gradients, statistics, w_mean = self.replicas.run(self._generator_gradients, labels, first)
         self._move_w_avg(w_mean)
-        norm = self.state.generator_optimizer.update(gradients, apply=apply)
-        return {**statistics, "norm/generator": norm}
+        followed = self._follow("generator", gradients, apply=apply)
+        return {**statistics, **followed}
 
     def _generator_gradients(self, labels: tf.Tensor, first: tf.Tensor):
         state, images = self.state, self.replicas.my_images()
@@ -101,7 +101,7 @@ class TrainingStep:
             fakes = self._augment(fakes, "generator", first + images)
             scores = state.discriminator(fakes, labels, random=draws.random)
             loss = tf.reduce_mean(self.generator_loss(scores))
-        gradients = _gradients(tape, loss, state.generator_optimizer)
+        gradients = state.generator_optimizer.gradients(tape, loss)
         return gradients, {"loss/generator": loss}, w_mean
 
     @tf.function(autograph=False)
@@ -113,10 +113,10 @@ class TrainingStep:
             self._path_length_gradients, labels, first
         )
         self._move_w_avg(w_mean)
-        update(self.state.path_length_mean, lambda v, x: v.assign(x), statistics["path_length"])
-        optimizer = self.state.generator_optimizer
-        norm = optimizer.update(gradients, kind="regularizer", apply=apply)
-        return {**statistics, "norm/path_length": norm}
+        move = lambda mean, x: mean.assign(self._if_finite(x, mean))  # noqa: E731
+        update(self.state.path_length_mean, move, statistics["path_length"])
+        followed = self._follow("path_length", gradients, kind="regularizer", apply=apply)
+        return {**statistics, **followed}
 
     def _path_length_gradients(self, labels: tf.Tensor, first: tf.Tensor):
         state, training = self.state, self.config.training
@@ -130,7 +130,7 @@ class TrainingStep:
             tape.watch(state.generator_optimizer.targets)
             penalty, mean, w_mean = self._path_penalty(draws, labels, image_noise)
             loss = tf.reduce_mean(penalty) * training.path_length_interval
-        gradients = _gradients(tape, loss, state.generator_optimizer)
+        gradients = state.generator_optimizer.gradients(tape, loss)
         return gradients, {"loss/path_length": tf.reduce_mean(penalty), "path_length": mean}, w_mean
 
     def _path_penalty(self, draws, labels, image_noise):
@@ -138,7 +138,10 @@ class TrainingStep:
         generator, training = self.state.generator, self.config.training
         _, w, w_mean = generate(generator, draws, labels)
         lengths = regularizers.path_lengths(
-            lambda w: synthesize(generator, w, draws), w, image_noise
+            lambda w: synthesize(generator, w, draws),
+            w,
+            image_noise,
+            scale=self._inner_scale("path_length"),
         )
         old = self.state.path_length_mean.read_value()
         batch_mean = mean_over_replicas(tf.reduce_mean(lengths))
@@ -154,9 +157,10 @@ class TrainingStep:
         gradients, statistics, w_mean = result
         self._move_w_avg(w_mean)
         if self.state.adaptive:
-            self.state.adaptive.observe(statistics["augmentation/sign"], 1 / self.micro_batches)
-        norm = self.state.discriminator_optimizer.update(gradients, apply=apply)
-        return {**statistics, "norm/discriminator": norm}
+            sign = self._if_finite(statistics["augmentation/sign"], 0.0)
+            self.state.adaptive.observe(sign, 1 / self.micro_batches)
+        followed = self._follow("discriminator", gradients, apply=apply)
+        return {**statistics, **followed}
 
     def _discriminator_gradients(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor):
         state, images = self.state, self.replicas.my_images()
@@ -179,7 +183,7 @@ class TrainingStep:
         if state.adaptive:
             statistics["augmentation/sign"] = tf.reduce_mean(tf.sign(real_scores))
             statistics["augmentation/p"] = tf.identity(state.adaptive.p)
-        return _gradients(tape, loss, state.discriminator_optimizer), statistics, w_mean
+        return state.discriminator_optimizer.gradients(tape, loss), statistics, w_mean
 
     @tf.function(autograph=False)
     def regularize_discriminator(
@@ -187,9 +191,8 @@ class TrainingStep:
     ) -> Statistics:
         """Follow the gradient of the discriminator's regulariser."""
         gradients, statistics = self.replicas.run(self._penalty_gradients, reals, labels, first)
-        optimizer = self.state.discriminator_optimizer
-        norm = optimizer.update(gradients, kind="regularizer", apply=apply)
-        return {**statistics, "norm/regularizer": norm}
+        followed = self._follow("regularizer", gradients, kind="regularizer", apply=apply)
+        return {**statistics, **followed}
 
     def _penalty_gradients(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor):
         state, images = self.state, self.replicas.my_images()
@@ -198,7 +201,7 @@ class TrainingStep:
             tape.watch(state.discriminator_optimizer.targets)
             penalty = tf.reduce_mean(self._penalty(reals, labels, images, first))
             loss = penalty * self.config.training.regularizer_interval
-        gradients = _gradients(tape, loss, state.discriminator_optimizer)
+        gradients = state.discriminator_optimizer.gradients(tape, loss)
         return gradients, {"loss/regularizer": penalty}
 
     def _penalty(self, reals, labels, images, first) -> tf.Tensor:
@@ -210,14 +213,17 @@ class TrainingStep:
             x = self._augment(x, "regularizer", first + images)
             return self.state.discriminator(x, labels, random=stream)
 
+        scale = self._inner_scale("regularizer")
         if training.regularizer == "r1":
-            return regularizers.gradient_square(scores, reals, training.gamma)
+            return regularizers.gradient_square(scores, reals, training.gamma, scale=scale)
         draws = self.sampler.draw("regularizer", first + images, first)
         fakes, _, _ = generate(self.state.generator, draws, labels)
         if training.regularizer == "r2":
-            return regularizers.gradient_square(scores, fakes, training.gamma)
+            return regularizers.gradient_square(scores, fakes, training.gamma, scale=scale)
         mixing = stream.fold("mix").uniform([1, 1, 1])
-        return regularizers.gradient_penalty(scores, reals, fakes, mixing, training.gamma)
+        return regularizers.gradient_penalty(
+            scores, reals, fakes, mixing, training.gamma, scale=scale
+        )
 
     @tf.function(autograph=False)
     def finish_minibatch(self) -> None:
@@ -238,14 +244,37 @@ class TrainingStep:
             "discriminator": (self._discriminator_gradients, of_discriminator),
             "regularizer": (self._penalty_gradients, of_discriminator),
         }[phase]
-        is_generator, state = arguments is of_generator, self.state
-        optimizer = state.generator_optimizer if is_generator else state.discriminator_optimizer
         run = tf.function(
             lambda *tensors: self.replicas.run(function, *tensors)[0], autograph=False
         )
-        gradients = run(*arguments, state.images_shown.read_value())
-        names = [f"{'G' if is_generator else 'D'}/{v.name[:-2]}" for v in optimizer.targets]
+        gradients = run(*arguments, self.state.images_shown.read_value())
+        letter = "G" if arguments is of_generator else "D"
+        names = [f"{letter}/{v.name[:-2]}" for v in self._optimizer(phase).targets]
         return dict(zip(names, gradients, strict=True))
+
+    def _optimizer(self, phase: str) -> Adam:
+        state, of_generator = self.state, ("generator", "path_length")
+        return state.generator_optimizer if phase in of_generator else state.discriminator_optimizer
+
+    def _follow(self, phase: str, gradients: list[tf.Tensor], **options) -> Statistics:
+        """Hand a phase's gradient to its optimiser."""
+        scale = self._optimizer(phase).loss_scale
+        norm = self._optimizer(phase).update(gradients, **options)
+        if scale is None:
+            return {f"norm/{phase}": norm}
+        return {
+            f"norm/{phase}": norm,
+            f"overflow/{phase}": scale.overflow(norm),
+            f"loss_scale/{phase}": scale.value.read_value(),
+        }
+
+    def _inner_scale(self, phase: str) -> tf.Tensor | None:
+        """Return the loss scale of a gradient inside a loss.
+
+        The root: what passes back through that gradient is the loss scale divided by it.
+        """
+        scale = self._optimizer(phase).loss_scale
+        return scale and tf.sqrt(scale.value.read_value())
 
     def _labels(self, labels: tf.Tensor, count: int | None = None) -> tf.Tensor | None:
         return self.replicas.my_part(labels)[:count] if self.state.generator.label_dim else None
@@ -267,10 +296,12 @@ class TrainingStep:
         p = self.state.adaptive.p if self.state.adaptive else config.p
         return augment(pictures, self.sampler.stream(f"augmentation/{phase}", index), config, p)
 
+    def _if_finite(self, value: tf.Tensor, otherwise: tf.Tensor | float) -> tf.Tensor:
+        """Return what may enter the state: with float16, no overflow."""
+        if self.state.generator_optimizer.loss_scale is None:
+            return value
+        return tf.where(tf.math.is_finite(value), value, otherwise)
+
     def _move_w_avg(self, w_mean: tf.Tensor) -> None:
         move = lambda w_avg, mean: w_avg.assign(mean + (w_avg - mean) * W_AVG_DECAY)  # noqa: E731
         update(self.state.generator.w_avg, move, w_mean)
-
-
-def _gradients(tape: tf.GradientTape, loss: tf.Tensor, optimizer: Adam) -> list[tf.Tensor]:
-    return tape.gradient(loss, optimizer.targets, unconnected_gradients="zero")
