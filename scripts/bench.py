@@ -24,8 +24,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--rounds", type=int, default=3, help="measurements, after a first one")
     parser.add_argument("--batch", type=int, help="images at a time (configuration: its own)")
+    parser.add_argument(
+        "--sweep",
+        metavar="NAME=VALUES",
+        help="resolution=32,64,128, components=4,8 or batch=1,4: measure at each of these values, "
+        "each configuration in a process of its own (its peak memory is then its own)",
+    )
     parser.add_argument("--devices", default="auto", help="auto, cpu or gpu:0")
-    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument(
+        "--precision", default="float32", choices=["float32", "bfloat16", "mixed_float16"]
+    )
     parser.add_argument("--ops", default="auto", choices=["auto", "native", "reference"])
     parser.add_argument(
         "--set", dest="assignments", nargs="+", action="extend", default=[], metavar="NAME=VALUE"
@@ -35,30 +43,50 @@ def main(arguments: list[str]) -> None:
     if not what <= set(KINDS):
         raise UserError(f"--what {options.what}: choose from {', '.join(KINDS)}")
 
+    if options.sweep and "ops" in what:
+        raise UserError("--what ops does not depend on a configuration; leave out --sweep")
+
     import_tensorflow()
-    from training.benchmark import benchmark, format_report, with_batch
+    from training.benchmark import benchmark, with_batch
     from training.config import load_config
     from training.machine import Machine
+    from training.sweep import make_points, measure_apart
 
     configs = {
         name: with_batch(load_config(name, options.assignments), options.batch)
         for name in options.config
     }
     machine = Machine(options.devices, options.precision, options.ops)
-    reports = benchmark(configs, what=what - {"ops"}, machine=machine, rounds=options.rounds)
-    if "ops" in what:
-        from dnnlib.ops.benchmark import measure
+    measuring = {"what": what - {"ops"}, "machine": machine, "rounds": options.rounds}
+    if options.sweep:
+        reports = []
+        for setting, changed in make_points(configs, options.sweep):
+            point = [{**setting, **report} for report in measure_apart(changed, **measuring)]
+            print(", ".join(f"{name} {value}" for name, value in setting.items()))
+            _print_reports(point)
+            reports += point
+    else:
+        reports = benchmark(configs, **measuring)
+        if "ops" in what:
+            from dnnlib.ops.benchmark import measure
 
-        reports[0]["kernels"] = measure()
-    for name, rate in reports[0]["matmul_gflops"].items():
-        print(f"matrix product {name}: {rate:.0f} GFLOP/s")
-    for report in reports:
-        print(format_report(report, reports[0]))
-    print(f"peak memory {reports[-1]['peak_memory_gb']:.1f} GB")
+            reports[0]["kernels"] = measure()
+        _print_reports(reports)
     if options.json:
         with atomic_file(options.json, "w") as file:
             json.dump(reports[0] if len(reports) == 1 else reports, file, indent=2)
         print(f"wrote {options.json}")
+
+
+def _print_reports(reports: list[dict]) -> None:
+    from training.benchmark import format_report
+
+    for name, rate in reports[0]["matmul_gflops"].items():
+        print(f"matrix product {name}: {rate:.0f} GFLOP/s")
+    for report in reports:
+        print(format_report(report, reports[0]))
+    memory = ", ".join(f"{report['peak_memory_gb']:.1f} GB" for report in reports)
+    print(f"peak memory {memory}", flush=True)
 
 
 def entry_point() -> None:

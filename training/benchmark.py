@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,18 @@ MATRIX = 3072
 
 
 def benchmark(
-    configs: dict[str, RunConfig], *, what: set[str], machine: Machine, rounds: int
+    configs: dict[str, RunConfig],
+    *,
+    what: set[str],
+    machine: Machine,
+    rounds: int,
+    turn: Callable[[], AbstractContextManager] = nullcontext,
 ) -> list[dict[str, Any]]:
     """Measure each configuration, and the machine, in turns; return one report for each.
 
     what: "train", "sample" or both. One round of training is a whole cycle of plain and regularised
     minibatches, so that their true mix is timed. Figures are medians over the rounds.
+    turn: entered for each round.
     """
     strategy = make_strategy(machine.devices)
     set_implementation(machine.ops)
@@ -47,11 +54,12 @@ def benchmark(
     for number in range(rounds + 1):
         if number == 1:
             times.clear()  # the first round traced the graphs
-        for name, run in matmul.items():
-            record(name, "matmul", run)
-        for name, subject in subjects.items():
-            for kind in sorted(what):
-                record(name, kind, subject.runs[kind])
+        with turn():
+            for name, run in matmul.items():
+                record(name, "matmul", run)
+            for name, subject in subjects.items():
+                for kind in sorted(what):
+                    record(name, kind, subject.runs[kind])
     median = {key: statistics.median(values) for key, values in times.items()}
     rates = {name: 2 * MATRIX**3 / median[name, "matmul"] / 1e9 for name in matmul}
     return [
