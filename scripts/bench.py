@@ -32,11 +32,22 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--devices", default="auto", help="auto, cpu or gpu:0")
     parser.add_argument(
-        "--precision", default="float32", choices=["float32", "bfloat16", "mixed_float16"]
+        "--precision",
+        default="float32",
+        choices=["float32", "bfloat16", "mixed_float16"],
+        help="of the feature maps; all else is float32",
     )
-    parser.add_argument("--ops", default="auto", choices=["auto", "native", "reference"])
     parser.add_argument(
-        "--set", dest="assignments", nargs="+", action="extend", default=[], metavar="NAME=VALUE"
+        "--ops", default="auto", choices=["auto", "native", "reference"], help="native kernels"
+    )
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change options of the configuration, such as generator.channel_max=32",
     )
     options = parser.parse_args(arguments)
     what = set(options.what.split(","))

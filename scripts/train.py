@@ -37,9 +37,14 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, help="seed (configuration: training.seed)")
     parser.add_argument("--devices", default="auto", help="auto, cpu, cpu:N, gpu or gpu:0,1")
     parser.add_argument(
-        "--precision", default="float32", choices=["float32", "bfloat16", "mixed_float16"]
+        "--precision",
+        default="float32",
+        choices=["float32", "bfloat16", "mixed_float16"],
+        help="of the feature maps; all else is float32",
     )
-    parser.add_argument("--ops", default="auto", choices=["auto", "native", "reference"])
+    parser.add_argument(
+        "--ops", default="auto", choices=["auto", "native", "reference"], help="native kernels"
+    )
     parser.add_argument(
         "--set",
         dest="assignments",
