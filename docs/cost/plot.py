@@ -1,0 +1,99 @@
+"""Draws docs/cost/*.png and prints the tables of docs/cost.md (needs matplotlib).
+
+plot.py sweeps FILE.json ...         from files that bench.py --sweep --json wrote
+plot.py losses FLOAT32_RUN BFLOAT16_RUN
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+SETTINGS = ("resolution", "components", "batch")
+LOSSES = ("loss/generator", "loss/discriminator", "loss/regularizer", "score/real", "score/fake")
+
+
+def short(name: str) -> str:
+    """Return the last part of a configuration's name that tells it from the others."""
+    return Path(name).stem.removeprefix("cartoonset64-").removesuffix("-cpu")
+
+
+def read_points(path: str) -> tuple[str, dict[int, dict[str, tuple[float, float]]]]:
+    """Return the setting and, by its value and configuration, (seconds per minibatch, GB)."""
+    reports = json.loads(Path(path).read_text())
+    setting = next(iter(reports[0]))
+    points = {}
+    for report in reports:
+        seconds = report["batch"] / report["train"]["img_per_sec"]
+        point = points.setdefault(report[setting], {})
+        point[short(report["config"])] = (seconds, report["peak_memory_gb"])
+    return setting, points
+
+
+def print_table(setting: str, points) -> None:
+    """Print seconds, what each takes more than the first configuration, and memory."""
+    first, *others = next(iter(points.values()))
+    more = [f"{name} more" for name in others]
+    heads = [setting, *(f"{n}, s" for n in (first, *others)), *more, "ratios", "peak GB"]
+    print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+    for value, point in points.items():
+        base = point[first][0]
+        cells = [f"{point[n][0]:.3f}" for n in (first, *others)]
+        cells += [f"{point[n][0] - base:.3f}" for n in others]
+        cells.append(", ".join(f"{point[n][0] / base:.2f}" for n in others))
+        cells.append(", ".join(f"{point[n][1]:.2f}" for n in (first, *others)))
+        print(f"| {value} | " + " | ".join(cells) + " |")
+
+
+def draw_sweeps(paths: list[str]) -> None:
+    """Draw time, extra time and memory: one row of panels for each file."""
+    _, grid = plt.subplots(len(paths), 3, figsize=(12, 3.4 * len(paths)), squeeze=False)
+    for row, path in zip(grid, paths, strict=True):
+        setting, points = read_points(path)
+        print_table(setting, points)
+        names = list(next(iter(points.values())))
+        square = setting == "resolution"
+        x = [value**2 if square else value for value in points]
+        for name in names:
+            seconds, memory = zip(*(point[name] for point in points.values()), strict=True)
+            base = [point[names[0]][0] for point in points.values()]
+            row[0].plot(x, seconds, "o-", label=name)
+            row[2].plot(x, memory, "o-", label=name)
+            if name != names[0]:
+                extra = [a - b for a, b in zip(seconds, base, strict=True)]
+                row[1].plot(x, extra, "o-", label=f"{name} - {names[0]}")
+        titles = ("seconds per minibatch", "attention: seconds more", "peak memory, GB")
+        for axes, title in zip(row, titles, strict=True):
+            axes.set(xlabel="pixels" if square else setting, title=title)
+            axes.set_ylim(bottom=0)
+            axes.legend()
+    plt.tight_layout()
+    plt.savefig(HERE / "sweeps.png", dpi=80)
+
+
+def draw_losses(runs: list[str]) -> None:
+    """Draw the losses of runs side by side, and print their means over the second half."""
+    _, row = plt.subplots(1, len(LOSSES), figsize=(15, 3))
+    means = {}
+    for run, name, style in zip(runs, ("float32", "bfloat16"), ("-", "--"), strict=True):
+        ticks = [json.loads(line) for line in (Path(run) / "stats.jsonl").read_text().splitlines()]
+        for axes, loss in zip(row, LOSSES, strict=True):
+            known = [(tick["kimg"], tick[loss]) for tick in ticks if loss in tick]
+            axes.plot(*zip(*known, strict=True), style, label=name)
+            axes.set(title=loss, xlabel="kimg")
+            half = [value for kimg, value in known if kimg > ticks[-1]["kimg"] / 2]
+            means.setdefault(loss, []).append(sum(half) / len(half))
+    row[0].legend()
+    plt.tight_layout()
+    plt.savefig(HERE / "losses.png", dpi=80)
+    for loss, values in means.items():
+        print(f"| {loss} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+
+
+if __name__ == "__main__":
+    {"sweeps": draw_sweeps, "losses": draw_losses}[sys.argv[1]](sys.argv[2:])
