@@ -190,10 +190,8 @@ def group_lives(group: int) -> bool:
     return True
 
 
-def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path):
-    out = tmp_path / "set"
-    arguments = ["demo", "--out", out, "--resolution", 128, "--encoding", "png", "--workers", 2]
-    arguments += ["--max-images", 240]
+def interrupted(arguments: list, first: Path) -> subprocess.Popen:
+    """Run the script and press Ctrl-C as soon as the file `first` has content."""
     script = str(ROOT / "scripts" / "prepare_data.py")
     running = subprocess.Popen(
         [sys.executable, script, *map(str, arguments)],
@@ -202,39 +200,27 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path):
         start_new_session=True,
         text=True,
     )
-    first = out / ".unfinished" / "cartoonset-64-r07.tfrecords1of4"
     assert wait_until(lambda: first.exists() and first.stat().st_size > 0, 60)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does: all processes get it
-    said, _ = running.communicate(timeout=60)
+    return running
+
+
+def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path):
+    arguments = ["--resolution", 256, "--encoding", "png", "--workers", 2, "--max-images", 400]
+    for attempt in range(5):  # on a busy machine it may have ended before the signal came
+        out = tmp_path / f"set{attempt}"
+        first = out / ".unfinished" / "cartoonset-64-r08.tfrecords1of4"
+        running = interrupted(["demo", "--out", out, *arguments], first)
+        said, _ = running.communicate(timeout=60)
+        if running.returncode != 0:
+            break
     assert running.returncode == 130, said
     assert "Traceback" not in said
     assert wait_until(lambda: not group_lives(running.pid), 20)
-    again = run_script(*arguments)
+    again = run_script("demo", "--out", out, *arguments)
     assert again.returncode == 0 and "continuing after" in again.stderr, again
-    run_script(*arguments[:2], tmp_path / "expected", *arguments[3:])
+    run_script("demo", "--out", tmp_path / "expected", *arguments)
     assert content(out) == content(tmp_path / "expected")
-
-
-@pytest.mark.slow
-def test_killed_at_random_instants_gives_the_same_bytes(tmp_path):
-    """SIGKILL to the parent, now in reading, now in writing, now before the first picture."""
-    random, killed = np.random.default_rng(), 0
-    options = ["--resolution", "256", "--encoding", "png", "--workers", "2", "--max-images", "300"]
-    command = [sys.executable, str(ROOT / "scripts" / "prepare_data.py"), "demo", *options, "--out"]
-    started = time.monotonic()
-    subprocess.run([*command, str(tmp_path / "expected")], check=True, capture_output=True)
-    whole_s = time.monotonic() - started
-    out = tmp_path / "set"
-    while not (out / "dataset.json").exists():
-        running = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL)
-        instant_s = random.uniform(0, whole_s) if killed < 8 else None
-        try:
-            assert running.wait(timeout=instant_s) == 0
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
-            killed += 1
-    assert content(out) == content(tmp_path / "expected"), f"killed {killed} times"
 
 
 def test_killed_leaves_no_process(tmp_path):
