@@ -17,6 +17,12 @@ from dnnlib.errors import UserError
 
 BYTES_A_PORTION = 1 << 20  # of prepared pixels that a worker hands over at once
 PORTIONS_AHEAD = 3  # a worker
+_WORKER_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",  # NumPy's threads would only wait, on a core each
+    # The C library gives the memory of each picture back to the system, to ask for it again.
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
+}
 
 
 def convert_in_order(
@@ -30,7 +36,8 @@ def convert_in_order(
         for portion in portions:
             yield from convert_all(portion, preparation)
         return
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's would only wait, on a core each
+    for name, value in _WORKER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     # Fresh processes, not forks: the caller may have started threads (TensorFlow's, for example).
     executor = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_start_worker
