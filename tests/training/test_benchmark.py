@@ -108,14 +108,14 @@ def test_sweep(small_config, tmp_path, capsys):
     """Two networks at two resolutions, each in a process of its own, and the figures of each."""
     path, other = tmp_path / "sweep.json", tmp_path / "other.yaml"
     other.write_text(small_config.read_text())
-    options = ["--sweep", "resolution=8,64", "--what", "train", "--rounds", "1"]
+    options = ["--sweep", "resolution=8,64", "--what", "train", "--rounds", "1", "--set"]
+    options += [f"{network}.channel_base=2048" for network in ("generator", "discriminator")]
     configs = ["--config", str(small_config), str(other)]
-    assert run_program(bench, [*configs, *options, "--json", str(path)]) == 0
+    assert run_program(bench, ["--json", str(path), *configs, *options]) == 0
     reports = json.loads(path.read_text())
     assert [report["resolution"] for report in reports] == [8, 8, 64, 64]
     assert [report["config"] for report in reports] == [str(small_config), str(other)] * 2
     small, _, large, _ = reports
     assert large["train"]["gflop_per_img"] > 10 * small["train"]["gflop_per_img"]
-    assert large["train"]["img_per_sec"] < small["train"]["img_per_sec"]
-    assert large["peak_memory_gb"] > small["peak_memory_gb"]
+    assert all(0.2 < report["peak_memory_gb"] < 4 for report in reports)
     assert "resolution 64\n" in capsys.readouterr().out
