@@ -21,6 +21,31 @@ class ArgumentParser(argparse.ArgumentParser):
         # Sub-parsers are made from the same class; one --debug at the end of any of them is enough.
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
+    def add_computing_options(self, devices: str) -> None:
+        """Add --devices, --precision and --ops. devices: which there are to choose from."""
+        self.add_argument("--devices", default="auto", help=devices)
+        self.add_argument(
+            "--precision",
+            default="float32",
+            choices=["float32", "bfloat16", "mixed_float16"],
+            help="of the feature maps; all else is float32",
+        )
+        self.add_argument(
+            "--ops", default="auto", choices=["auto", "native", "reference"], help="native kernels"
+        )
+
+    def add_assignments(self, example: str) -> None:
+        """Add --set, whose values are collected as `assignments`."""
+        self.add_argument(
+            "--set",
+            dest="assignments",
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="NAME=VALUE",
+            help=f"change options of the configuration, such as {example}",
+        )
+
     def parse_args(self, args: Sequence[str] | None = None, namespace=None):
         args = sys.argv[1:] if args is None else list(args)
         try:

@@ -15,7 +15,8 @@ from dnnlib.quiet import import_tensorflow  # noqa: E402
 KINDS = ("train", "sample", "ops")
 
 
-def main(arguments: list[str]) -> None:
+def make_parser() -> ArgumentParser:
+    """Return the parser of the command line."""
     parser = ArgumentParser(prog="bench.py", description=__doc__)
     parser.add_argument(
         "--config", required=True, nargs="+", help="one or several, measured in turns"
@@ -30,26 +31,13 @@ def main(arguments: list[str]) -> None:
         help="resolution=32,64,128, components=4,8 or batch=1,4: measure at each of these values, "
         "each configuration in a process of its own (its peak memory is then its own)",
     )
-    parser.add_argument("--devices", default="auto", help="auto, cpu or gpu:0")
-    parser.add_argument(
-        "--precision",
-        default="float32",
-        choices=["float32", "bfloat16", "mixed_float16"],
-        help="of the feature maps; all else is float32",
-    )
-    parser.add_argument(
-        "--ops", default="auto", choices=["auto", "native", "reference"], help="native kernels"
-    )
-    parser.add_argument(
-        "--set",
-        dest="assignments",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change options of the configuration, such as generator.channel_max=32",
-    )
-    options = parser.parse_args(arguments)
+    parser.add_computing_options(devices="auto, cpu or gpu:0")
+    parser.add_assignments(example="generator.channel_max=32")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = make_parser().parse_args(arguments)
     what = set(options.what.split(","))
     if not what <= set(KINDS):
         raise UserError(f"--what {options.what}: choose from {', '.join(KINDS)}")

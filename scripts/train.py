@@ -11,7 +11,8 @@ from dnnlib.cli import ArgumentParser, run  # noqa: E402
 from dnnlib.quiet import import_tensorflow  # noqa: E402
 
 
-def main(arguments: list[str]) -> None:
+def make_parser() -> ArgumentParser:
+    """Return the parser of the command line."""
     parser = ArgumentParser(prog="train.py", description=__doc__)
     parser.add_argument("--config", required=True, help="YAML file, or name of one in configs/")
     parser.add_argument("--data", required=True, type=Path, help="directory of the data set")
@@ -35,29 +36,16 @@ def main(arguments: list[str]) -> None:
         "--kimg", type=float, help="length of the run (configuration: training.kimg)"
     )
     parser.add_argument("--seed", type=int, help="seed (configuration: training.seed)")
-    parser.add_argument("--devices", default="auto", help="auto, cpu, cpu:N, gpu or gpu:0,1")
-    parser.add_argument(
-        "--precision",
-        default="float32",
-        choices=["float32", "bfloat16", "mixed_float16"],
-        help="of the feature maps; all else is float32",
-    )
-    parser.add_argument(
-        "--ops", default="auto", choices=["auto", "native", "reference"], help="native kernels"
-    )
-    parser.add_argument(
-        "--set",
-        dest="assignments",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change options of the configuration, such as training.gamma=1",
-    )
+    parser.add_computing_options(devices="auto, cpu, cpu:N, gpu or gpu:0,1")
+    parser.add_assignments(example="training.gamma=1")
     parser.add_argument(
         "--dry-run", action="store_true", help="print configuration and networks, and stop"
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = make_parser().parse_args(arguments)
     assignments = list(options.assignments)
     assignments += [
         f"training.{name}={value}"
