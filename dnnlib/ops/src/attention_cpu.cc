@@ -119,6 +119,22 @@ void read_weights(const Widths& widths, const float* probabilities, int count, f
   }
 }
 
+// Rows of `values`, with room for whole vectors.
+void read_values(const AttentionPlan& plan, const Widths& widths, const float* values,
+                 float* rows) {
+  for (int t = 0; t <= widths.columns; ++t) {
+    copy_row(values + t * plan.channels, plan.channels, rows + t * widths.channels_step);
+  }
+}
+
+// gains = [P | 1] values for `count` positions; left receives [P | 1].
+void multiply_values(const AttentionPlan& plan, const Widths& widths, const float* probabilities,
+                     int count, const float* values, float* left, float* gains) {
+  read_weights(widths, probabilities, count, left);
+  multiply<false>(count, plan.channels, widths.columns + 1, {left, widths.columns_step, 1},
+                  {values, widths.channels_step}, {gains, widths.channels_step});
+}
+
 float inverse_norm(const float* x, int channels) {
   float power = 0.0f;
 #pragma omp simd reduction(+ : power)
@@ -227,17 +243,12 @@ void attention_gain_cpu(const AttentionPlan& plan, const T* x, const float* prob
                 [&](std::int64_t, std::int64_t sample, std::int64_t first, std::int64_t size) {
     const Buffer left(kBlock * widths.columns_step), gains(kBlock * widths.channels_step);
     const Buffer right((widths.columns + 1) * widths.channels_step), line(widths.channels_step);
-    for (int t = 0; t <= widths.columns; ++t) {
-      copy_row(values + (sample * (widths.columns + 1) + t) * plan.channels, plan.channels,
-               right.at(t * widths.channels_step));
-    }
+    read_values(plan, widths, values + sample * (widths.columns + 1) * plan.channels, right.at(0));
     for (std::int64_t start = first; start < first + size; start += kBlock) {
       const int count = static_cast<int>(std::min<std::int64_t>(kBlock, first + size - start));
       const std::int64_t offset = sample * plan.positions + start;
-      read_weights(widths, probabilities + offset * widths.columns, count, left.at(0));
-      multiply<false>(count, plan.channels, widths.columns + 1,
-                      {left.at(0), widths.columns_step, 1}, {right.at(0), widths.channels_step},
-                      {gains.at(0), widths.channels_step});
+      multiply_values(plan, widths, probabilities + offset * widths.columns, count, right.at(0),
+                      left.at(0), gains.at(0));
       for (int i = 0; i < count; ++i) {
         const float* gain = gains.at(i * widths.channels_step);
         T* target = y + (offset + i) * plan.channels;
@@ -270,17 +281,13 @@ void attention_gain_gradient_cpu(const AttentionPlan& plan, const T* upstream, c
     const Buffer sums(widths.columns_step * widths.channels_step);
     std::fill(sums.at(0), sums.at(widths.columns_step * widths.channels_step), 0.0f);
     const float* source = values + sample * (widths.columns + 1) * plan.channels;
-    for (int t = 0; t <= widths.columns; ++t) {
-      copy_row(source + t * plan.channels, plan.channels, right.at(t * widths.channels_step));
-    }
+    read_values(plan, widths, source, right.at(0));
     transpose(source, widths.columns, plan.channels, widths.columns_step, turned.at(0));
     for (std::int64_t start = first; start < first + size; start += kBlock) {
       const int count = static_cast<int>(std::min<std::int64_t>(kBlock, first + size - start));
       const std::int64_t offset = sample * plan.positions + start;
-      read_weights(widths, probabilities + offset * widths.columns, count, left.at(0));
-      multiply<false>(count, plan.channels, widths.columns + 1,
-                      {left.at(0), widths.columns_step, 1}, {right.at(0), widths.channels_step},
-                      {gains.at(0), widths.channels_step});
+      multiply_values(plan, widths, probabilities + offset * widths.columns, count, right.at(0),
+                      left.at(0), gains.at(0));
       for (int i = 0; i < count; ++i) {
         float* gain = gains.at(i * widths.channels_step);
         float *row = line.at(0), *dy = line.at(widths.channels_step);
