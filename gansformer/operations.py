@@ -29,6 +29,12 @@ def _fast_convolution(operation: tf.Operation) -> int:
     return 9 * operation.inputs[0].shape[-1] * operation.outputs[0].shape.num_elements()
 
 
+def _fast_transposed_convolution(operation: tf.Operation) -> int:
+    """Every weight meets every pixel of the input."""
+    pixels = operation.inputs[0].shape[:3].num_elements()
+    return operation.inputs[1].shape.num_elements() * pixels
+
+
 def _attention_scores(operation: tf.Operation) -> int:
     return operation.outputs[0].shape.num_elements() * operation.inputs[2].shape[-1]
 
@@ -67,6 +73,7 @@ def _has(operation: tf.Operation, name: str) -> bool:
 _COUNTS = {
     "Conv2D": _convolution,
     "GansformerConv3x3": _fast_convolution,
+    "GansformerTransposedConv3x3": _fast_transposed_convolution,
     "GansformerAttentionProbabilities": _attention_scores,
     "GansformerAttentionGain": _attention_values,
     "Conv2DBackpropInput": _transposed_convolution,

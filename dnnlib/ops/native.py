@@ -77,9 +77,22 @@ class NativeOps:
 
     def conv3x3(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Cross-correlate.  x: [B, H, W, I], weights: [3, 3, I, O] -> [B, H, W, O]."""
-        if self._has_cuda or x.dtype != tf.float32 or not native_cpu.can_convolve(weights):
+        if not self._can_convolve(x, weights):
             return reference.conv3x3(x, weights)
         return native_cpu.conv3x3(self._library, x, weights)
+
+    def strided_conv2d(self, x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
+        """Cross-correlate, keeping every factor-th sample; no padding."""
+        odd = all(size is not None and size % 2 and size > 1 for size in x.shape[1:3])
+        if factor != 2 or not odd or not self._can_convolve(x, weights):
+            return reference.strided_conv2d(x, weights, factor)
+        return native_cpu.strided_conv3x3(self._library, x, weights, flipped=False)
+
+    def transposed_conv2d(self, x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
+        """Insert factor - 1 zeros between samples and correlate fully with `weights`."""
+        if factor != 2 or not self._can_convolve(x, weights):
+            return reference.transposed_conv2d(x, weights, factor)
+        return native_cpu.transposed_conv3x3(self._library, x, weights, flipped=True)
 
     def attention_probabilities(self, x, places, weights, bias, *, heads: int) -> tf.Tensor:
         """Return softmax([x | places] weights^T + bias) over the columns of each head."""
@@ -92,6 +105,11 @@ class NativeOps:
         if self._has_cuda or probabilities.shape[2] > native_cpu.MAXIMUM_COLUMNS:
             return reference.attention_gain(x, probabilities, values, normalize=normalize)
         return native_cpu.attention_gain(self._library, x, probabilities, values, normalize)
+
+    def _can_convolve(self, x: tf.Tensor, weights: tf.Tensor) -> bool:
+        """Whether a native 3x3 convolution (CPU, float32) takes these."""
+        fits = weights.shape[:2] == [3, 3] and native_cpu.can_convolve(weights)
+        return fits and x.dtype == tf.float32 and not self._has_cuda
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,7 +39,7 @@ def _scale_gradient(library, dy, x, scale):
 
 
 def can_convolve(weights: tf.Tensor) -> bool:
-    """Whether `conv3x3` takes weights [3, 3, I, O] of this shape."""
+    """Whether the 3x3 convolutions take weights [3, 3, I, O] of this shape."""
     return all(size and size % CONV_CHANNELS == 0 for size in weights.shape[2:])
 
 
@@ -76,6 +76,60 @@ def _conv3x3_weights(library, x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
         return dweights, gradient
 
     return apply(x, dy)
+
+
+def transposed_conv3x3(library, x: tf.Tensor, weights: tf.Tensor, *, flipped: bool) -> tf.Tensor:
+    """Return the adjoint of `strided_conv3x3`: [B, H, W, O] -> [B, 2H + 1, 2W + 1, I]."""
+
+    @tf.custom_gradient
+    def apply(x, weights):
+        y = library.gansformer_transposed_conv3x3(x=x, weights=weights, flipped=flipped)
+
+        def gradient(dy):
+            dx = strided_conv3x3(library, dy, weights, flipped=flipped)
+            return dx, _strided_weights(library, dy, x, flipped=flipped)
+
+        return y, gradient
+
+    return apply(x, weights)
+
+
+def strided_conv3x3(library, x: tf.Tensor, weights: tf.Tensor, *, flipped: bool) -> tf.Tensor:
+    """Cross-correlate x with weights [3, 3, I, O], stride 2, no padding, odd sizes; all float32.
+
+    flipped: the weights are those of a convolution the other way, [3, 3, O, I] turned round. The
+    value is TensorFlow's, which is fast, but its gradients are not.
+    """
+
+    @tf.custom_gradient
+    def apply(x, weights):
+        y = tf.nn.conv2d(x, reference.turned(weights) if flipped else weights, 2, "VALID")
+
+        def gradient(dy):
+            dx = transposed_conv3x3(library, dy, weights, flipped=flipped)
+            return dx, _strided_weights(library, x, dy, flipped=flipped)
+
+        return y, gradient
+
+    return apply(x, weights)
+
+
+def _strided_weights(library, large: tf.Tensor, small: tf.Tensor, *, flipped: bool) -> tf.Tensor:
+    """Return the gradient of sum(strided_conv3x3(large, weights) * small) by the weights."""
+
+    @tf.custom_gradient
+    def apply(large, small):
+        dweights = library.gansformer_strided_conv3x3_weight_gradient(
+            large=large, small=small, flipped=flipped
+        )
+
+        def gradient(v):
+            dlarge = transposed_conv3x3(library, small, v, flipped=flipped)
+            return dlarge, strided_conv3x3(library, large, v, flipped=flipped)
+
+        return dweights, gradient
+
+    return apply(large, small)
 
 
 def attention_probabilities(library, x, places, weights, bias, heads: int) -> tf.Tensor:

@@ -58,6 +58,35 @@ def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     return tf.nn.conv2d(x, weights, strides=1, padding="SAME")
 
 
+def strided_conv2d(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
+    """Cross-correlate and keep every factor-th sample.  weights: [c, c, I, O]; no padding."""
+    return tf.nn.conv2d(x, weights, factor, "VALID")
+
+
+def transposed_conv2d(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
+    """Insert factor - 1 zeros between samples and correlate fully with `weights` [c, c, I, O].
+
+    [B, H, W, I] -> [B, (H - 1) * factor + c, (W - 1) * factor + c, O].
+    """
+    size, outputs = weights.shape[0], weights.shape[3]
+    batch, in_height, in_width, _ = _shape(x)
+    height, width = (in_height - 1) * factor + size, (in_width - 1) * factor + size
+    shape = [batch, height, width, outputs]
+    # conv2d_transpose is the adjoint of a correlation, so its filter runs the other way round.
+    return tf.nn.conv2d_transpose(x, turned(weights), shape, factor, "VALID")
+
+
+def turned(weights: tf.Tensor) -> tf.Tensor:
+    """Return the weights of the adjoint of a correlation.  [c, c, I, O] -> [c, c, O, I].
+
+    By whole taps: weights[::-1, ::-1] takes longer than the convolution of a small picture.
+    """
+    size, _, inputs, outputs = weights.shape
+    taps = tf.unstack(tf.reshape(weights, [size * size, inputs, outputs]))
+    flipped = tf.transpose(tf.stack(taps[::-1]), [0, 2, 1])
+    return tf.reshape(flipped, [size, size, outputs, inputs])
+
+
 def attention_probabilities(
     x: tf.Tensor, places: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor, *, heads: int
 ) -> tf.Tensor:

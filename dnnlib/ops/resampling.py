@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.ops.dispatch import upfirdn2d
+from dnnlib.ops.implementations import live_operations
 
 Taps = Sequence[float] | np.ndarray
 
@@ -59,6 +60,7 @@ def upsample_conv2d(
 
     x: [B, H, W, I], weights: [c, c, I, O] -> [B, H*f, W*f, O].
     """
+    x, weights = tf.convert_to_tensor(x), tf.convert_to_tensor(weights)
     size = _square_size(weights)
     kernel = _kernel_or_box(taps, factor)
     gain = gain * factor**2
@@ -66,7 +68,8 @@ def upsample_conv2d(
         y = tf.nn.conv2d(x, weights, 1, "VALID")  # [B, H, W, O]
         padding = _around(kernel.shape[0] - factor, before=factor - 1)
         return upfirdn2d(y, kernel, up=factor, padding=padding, gain=gain)
-    y = _transposed_conv2d(x, weights, factor)  # [B, (H-1)*f + c, (W-1)*f + c, O]
+    # [B, (H-1)*f + c, (W-1)*f + c, O]
+    y = live_operations().transposed_conv2d(x, weights, factor)
     padding = _around(kernel.shape[0] - factor - (size - 1), before=factor - 1, after=1)
     return upfirdn2d(y, kernel, padding=padding, gain=gain)
 
@@ -83,6 +86,7 @@ def conv_downsample2d(
 
     x: [B, H, W, I], weights: [c, c, I, O] -> [B, H/f, W/f, O].
     """
+    x, weights = tf.convert_to_tensor(x), tf.convert_to_tensor(weights)
     size = _square_size(weights)
     kernel = _kernel_or_box(taps, factor)
     padding = _around(kernel.shape[0] - factor + size - 1)
@@ -90,7 +94,7 @@ def conv_downsample2d(
         y = upfirdn2d(x, kernel, down=factor, padding=padding, gain=gain)  # [B, H/f, W/f, I]
         return tf.nn.conv2d(y, weights, 1, "VALID")
     y = upfirdn2d(x, kernel, padding=padding, gain=gain)
-    return tf.nn.conv2d(y, weights, factor, "VALID")
+    return live_operations().strided_conv2d(y, weights, factor)
 
 
 def _kernel_or_box(taps: Taps | None, factor: int) -> np.ndarray:
@@ -107,16 +111,3 @@ def _square_size(weights: tf.Tensor) -> int:
     if len(weights.shape) != 4 or weights.shape[0] != weights.shape[1]:
         raise ValueError(f"weights must be [size, size, in, out], not {tuple(weights.shape)}")
     return int(weights.shape[0])
-
-
-def _transposed_conv2d(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
-    """Insert zeros between samples and correlate fully with `weights`."""
-    size, inputs, outputs = weights.shape[0], *weights.shape[2:]
-    shape = [tf.shape(x)[i] if n is None else n for i, n in enumerate(x.shape)]
-    height, width = (shape[1] - 1) * factor + size, (shape[2] - 1) * factor + size
-    # conv2d_transpose is the adjoint of a correlation, so its filter runs the other way round.
-    # By whole taps: weights[::-1, ::-1] takes longer than the convolution of a small picture.
-    taps = tf.unstack(tf.reshape(weights, [size * size, inputs, outputs]))
-    flipped = tf.transpose(tf.stack(taps[::-1]), [0, 2, 1])
-    flipped = tf.reshape(flipped, [size, size, outputs, inputs])
-    return tf.nn.conv2d_transpose(x, flipped, [shape[0], height, width, outputs], factor, "VALID")

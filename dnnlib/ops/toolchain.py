@@ -14,12 +14,19 @@ from dnnlib.errors import UserError
 SOURCE = Path(__file__).parent / "src"
 LIBRARY_NAME = "libgansformer_ops.so"
 CAPABILITIES = ("70", "75", "80", "86", "89", "90")  # nvcc 13 has dropped 70
-TENSORFLOW_SOURCES = ("tensorflow_ops", "tensorflow_cpu_ops", "tensorflow_attention_ops")
+TENSORFLOW_SOURCES = (
+    "tensorflow_ops",
+    "tensorflow_cpu_ops",
+    "tensorflow_strided_ops",
+    "tensorflow_attention_ops",
+)
 KERNEL_SOURCES = (
     "upfirdn2d_cpu",
     "bias_act_cpu",
     "scale_channels_cpu",
     "conv3x3_cpu",
+    "transposed_conv3x3_cpu",
+    "strided_conv3x3_gradient_cpu",
     "attention_cpu",
 )
 CUDA_SOURCES = ("upfirdn2d_cuda", "bias_act_cuda")

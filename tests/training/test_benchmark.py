@@ -20,11 +20,12 @@ from training.sweep import make_points
 
 
 @pytest.mark.parametrize("resample, positions", [(None, 64), ("down", 16), ("up", 64)])
-def test_convolution_counts(resample, positions):
+@pytest.mark.parametrize("inputs, outputs", [(5, 7), (16, 48)])
+def test_convolution_counts(resample, positions, inputs, outputs):
     """Known shapes: positions x kernel x in x out; resampling filters do not count."""
-    layer = Conv(Scope(0), 5, 7, 3, resample=resample, activation="lrelu")
-    x = tf.zeros([2, 8, 8, 5])
-    assert count_multiply_adds(lambda: layer(x)) == 2 * positions * 9 * 5 * 7
+    layer = Conv(Scope(0), inputs, outputs, 3, resample=resample, activation="lrelu")
+    x = tf.zeros([2, 8, 8, inputs])
+    assert count_multiply_adds(lambda: layer(x)) == 2 * positions * 9 * inputs * outputs
 
 
 def test_product_counts():

@@ -6,6 +6,7 @@
 
 #include "bias_act.h"
 #include "conv3x3.h"
+#include "strided_conv3x3.h"
 #include "upfirdn2d.h"
 
 namespace gansformer {
@@ -64,6 +65,16 @@ void conv3x3_cpu(const Conv3x3Plan& plan, const float* x, const float* weights, 
 // whose number decides on the rounding.
 void conv3x3_weight_gradient_cpu(const Conv3x3Plan& plan, const float* x, const float* dy,
                                  int shares, float* dweights, const ParallelFor& parallel_for);
+
+// Adjoint of a convolution with stride 2, see strided_conv3x3.h. weights: [3, 3, large, small channels];
+// flipped: [3, 3, small, large channels], turned round.
+void transposed_conv3x3_cpu(const StridedPlan& plan, const float* small, const float* weights,
+                            bool flipped, float* large, const ParallelFor& parallel_for);
+
+// The weight gradient of such a pair, summed up in `shares` parts like that of conv3x3.
+void strided_conv3x3_weight_gradient_cpu(const StridedPlan& plan, const float* large,
+                                         const float* small, bool flipped, int shares,
+                                         float* dweights, const ParallelFor& parallel_for);
 
 constexpr int kMaximumColumns = 256;  // that a position attends to
 

@@ -1,0 +1,200 @@
+"""Strided and transposed convolutions against sums over taps in float64, to second derivatives."""
+
+import numpy as np
+import pytest
+import scipy.signal
+import tensorflow as tf
+
+from dnnlib import ops
+from dnnlib.ops.implementations import live_operations
+
+RANDOM = np.random.default_rng(4)
+TAPS = (1, 3, 3, 1)
+
+
+def normal(*shape):
+    return RANDOM.normal(size=shape).astype(np.float32)
+
+
+def at_tap(large, tap):
+    """The view of the large side that meets the small one through a tap."""
+    a, e = divmod(tap, 3)
+    height, width = (large.shape[1] - 1) // 2, (large.shape[2] - 1) // 2
+    return large[:, a : a + 2 * height : 2, e : e + 2 * width : 2]
+
+
+def strided(large, weights):  # weights: [3, 3, L, S]
+    flat = np.float64(weights).reshape(9, *weights.shape[2:])
+    return sum(np.tensordot(np.float64(at_tap(large, tap)), flat[tap], 1) for tap in range(9))
+
+
+def transposed(small, weights):
+    batch, height, width, _ = small.shape
+    large = np.zeros((batch, 2 * height + 1, 2 * width + 1, weights.shape[2]))
+    flat = np.float64(weights).reshape(9, *weights.shape[2:])
+    for tap in range(9):
+        at_tap(large, tap)[...] += np.tensordot(np.float64(small), flat[tap].T, 1)
+    return large
+
+
+def weight_gradient(large, small):
+    parts = [
+        np.tensordot(np.float64(at_tap(large, tap)), np.float64(small), ([0, 1, 2], [0, 1, 2]))
+        for tap in range(9)
+    ]
+    return np.reshape(parts, (3, 3, large.shape[3], small.shape[3]))
+
+
+def turned(weights):
+    """The weights [3, 3, S, L] with which the adjoint is a correlation, and back again."""
+    return np.swapaxes(weights[::-1, ::-1], 2, 3)
+
+
+def test_the_sums_are_what_scipy_computes():
+    large, weights, small = normal(1, 7, 9, 2), normal(3, 3, 2, 3), normal(1, 3, 4, 3)
+    y, spread = np.zeros((3, 4, 3)), np.zeros((7, 9, 2))
+    zeros_between = np.zeros((5, 7, 3))
+    zeros_between[::2, ::2] = small[0]
+    for i, o in np.ndindex(2, 3):
+        kernel = np.float64(weights[:, :, i, o])
+        y[:, :, o] += scipy.signal.correlate2d(large[0, :, :, i], kernel, "valid")[::2, ::2]
+        spread[:, :, i] += scipy.signal.convolve2d(zeros_between[:, :, o], kernel, "full")
+    np.testing.assert_allclose(strided(large, weights)[0], y, atol=1e-12)
+    np.testing.assert_allclose(transposed(small, weights)[0], spread, atol=1e-12)
+
+
+# Small sides: one pixel, one row, remainders of 8 pixels, blocks of lines; channels around panels.
+CASES = [
+    ((1, 1, 1), 16, 16),
+    ((5, 1, 4), 16, 48),
+    ((5, 3, 1), 48, 16),
+    ((2, 7, 6), 32, 64),
+    ((5, 4, 4), 128, 128),
+    ((1, 33, 19), 32, 48),
+    ((9, 12, 17), 16, 32),
+    ((2, 3, 5), 3, 8),
+]
+
+
+def derivatives(function, x, weights, dy, v, u):
+    """y, its gradients for dy, and the gradients of <dx, v> + <dw, u> by x, weights and dy."""
+    with tf.GradientTape() as outer:
+        outer.watch([x, weights, dy])
+        with tf.GradientTape() as inner:
+            inner.watch([x, weights])
+            y = function(x, weights)
+        dx, dw = inner.gradient(y, [x, weights], dy)
+        s = tf.reduce_sum(dx * v) + tf.reduce_sum(dw * u)
+    return [y, dx, dw, *outer.gradient(s, [x, weights, dy])]
+
+
+def check(results, expected):
+    for actual, wanted in zip(results, expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=5e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(("size", "large", "small"), CASES)
+@pytest.mark.parametrize("traced", [False, True])
+def test_strided(live, size, large, small, traced):
+    big = (size[0], 2 * size[1] + 1, 2 * size[2] + 1, large)
+    x, v, dy = normal(*big), normal(*big), normal(*size, small)
+    w, u = normal(3, 3, large, small), normal(3, 3, large, small)
+
+    def run(*inputs):
+        return derivatives(lambda x, w: live_operations().strided_conv2d(x, w, 2), *inputs)
+
+    results = (tf.function(run) if traced else run)(*map(tf.constant, (x, w, dy, v, u)))
+    expected = [
+        strided(x, w),
+        transposed(dy, w),
+        weight_gradient(x, dy),
+        transposed(dy, u),
+        weight_gradient(v, dy),
+        strided(v, w) + strided(x, u),
+    ]
+    check(results, expected)
+
+
+@pytest.mark.parametrize(("size", "large", "small"), CASES)
+@pytest.mark.parametrize("traced", [False, True])
+def test_transposed(live, size, large, small, traced):
+    big = (size[0], 2 * size[1] + 1, 2 * size[2] + 1, large)
+    x, v, dy = normal(*size, small), normal(*size, small), normal(*big)
+    w, u = normal(3, 3, small, large), normal(3, 3, small, large)
+
+    def run(*inputs):
+        return derivatives(lambda x, w: live_operations().transposed_conv2d(x, w, 2), *inputs)
+
+    results = (tf.function(run) if traced else run)(*map(tf.constant, (x, w, dy, v, u)))
+    expected = [
+        transposed(x, turned(w)),
+        strided(dy, turned(w)),
+        turned(weight_gradient(dy, x)),
+        strided(dy, turned(u)),
+        turned(weight_gradient(dy, v)),
+        transposed(v, turned(w)) + transposed(x, turned(u)),
+    ]
+    check(results, expected)
+
+
+def op_types(function, *inputs):
+    def run(x, w):
+        with tf.GradientTape() as tape:
+            tape.watch([x, w])
+            y = function(x, w)
+        return tape.gradient(y, [x, w])
+
+    graph = tf.function(run, autograph=False).get_concrete_function(*inputs).graph
+    return {operation.type for operation in graph.get_operations()}
+
+
+@pytest.mark.parametrize("function", [ops.upsample_conv2d, ops.conv_downsample2d])
+def test_what_the_kernels_take_goes_to_them(live, function):
+    """And what they do not take goes to TensorFlow: other types, channels, factors, even sizes."""
+
+    def types(size, channels, factor, dtype):
+        x, w = tf.zeros([2, *size, channels], dtype), tf.zeros([3, 3, channels, 16], dtype)
+        return op_types(lambda x, w: function(x, w, TAPS, factor=factor), x, w)
+
+    ours = {"GansformerTransposedConv3x3", "GansformerStridedConv3x3WeightGradient"}
+    assert types((8, 6), 32, 2, tf.float32) >= ours or live == "reference"
+    others = [types((8, 6), 24, 2, tf.float32), types((8, 6), 32, 2, tf.bfloat16)]
+    others.append(types((9, 9), 32, 3, tf.float32))
+    if function is ops.conv_downsample2d:
+        others.append(types((8, 7), 32, 2, tf.float32))
+    assert not any(found & ours for found in others)
+
+
+@pytest.mark.parametrize("function", [ops.upsample_conv2d, ops.conv_downsample2d])
+def test_the_same_bits_every_time(live, function):
+    x, w = tf.constant(normal(6, 16, 16, 32)), tf.constant(normal(3, 3, 32, 48))
+
+    def run():
+        with tf.GradientTape() as tape:
+            tape.watch([x, w])
+            y = function(x, w, TAPS)
+        return [y, *tape.gradient(y, [x, w], tf.sin(y))]
+
+    first = run()
+    for _ in range(5):
+        for a, b in zip(run(), first, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_empty_batches(live):
+    x, w = tf.zeros([0, 4, 4, 16]), tf.constant(normal(3, 3, 16, 32))
+    with tf.GradientTape() as tape:
+        tape.watch(w)
+        y = live_operations().transposed_conv2d(x, w, 2)
+    assert y.shape == (0, 9, 9, 32)
+    np.testing.assert_array_equal(tape.gradient(y, w), np.zeros(w.shape))
+
+
+def test_pictures_of_unknown_size(live):
+    """Traced for any size: the values are those of the known size."""
+    x, w = normal(2, 6, 8, 16), normal(3, 3, 16, 32)
+    signature = [tf.TensorSpec([None, None, None, 16], tf.float32)]
+    unknown = tf.function(
+        lambda x: live_operations().transposed_conv2d(x, w, 2), input_signature=signature
+    )
+    np.testing.assert_allclose(unknown(x), transposed(x, turned(w)), atol=1e-4)
