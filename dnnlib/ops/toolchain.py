@@ -20,7 +20,8 @@ KERNEL_SOURCES = (
     "bias_act_cpu",
     "scale_channels_cpu",
     "conv3x3_cpu",
-    "attention_cpu",
+    "attention_probabilities_cpu",
+    "attention_gain_cpu",
 )
 CUDA_SOURCES = ("upfirdn2d_cuda", "bias_act_cuda")
 _KERNEL_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
