@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from dnnlib.ops import attention_gain
+from dnnlib.ops import attention_gain, scale_channels
 from dnnlib.random_streams import RandomStream
 from gansformer.elements import Elements, multiply_heads, project, split_heads
 from gansformer.layers import Dense
+from gansformer.positions import Places
 from gansformer.variables import Scope
 
 
@@ -116,17 +117,21 @@ class Attention(tf.Module):
         x: tf.Tensor,
         y: tf.Tensor,
         *,
-        from_positions: tf.Tensor | None = None,
-        to_positions: tf.Tensor | None = None,
+        from_positions: Places | tf.Tensor | None = None,
+        to_positions: Places | tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
         assignment: tf.Tensor | None = None,
+        scale: tf.Tensor | None = None,
         random: RandomStream | None = None,
     ) -> AttentionResult:
         """Update x [B, F, C] from y [B, T, D].
 
         from_positions: [F, p], to_positions: [T, p']. mask: [B, T], 1 keeps and 0 hides a column.
-        assignment: [B, A, T, F] for centroids="carried". random: given in training, for dropout.
+        assignment: [B, A, T, F] for centroids="carried". scale: [B, C], what x is to be multiplied
+        by first. random: given in training, for dropout.
         """
+        if scale is not None and not self._takes_scale:
+            x, scale = scale_channels(x, scale), None
         elements = Elements(
             x,
             from_positions,
@@ -134,6 +139,7 @@ class Attention(tf.Module):
             place=self.from_position,
             heads=self.heads,
             apart=self.clusters,
+            scale=scale,
         )
         bias = None if mask is None else tf.tile((1.0 - mask) * -10000.0, [1, self.heads])
         if not self.clusters:
@@ -151,8 +157,18 @@ class Attention(tf.Module):
         if self.from_gate:
             probabilities *= self.from_gate(x, from_positions, 1.0)[..., None]  # [B, F, A, 1]
         assignment = _assign(probabilities) if self.clusters else None
-        features = self._integrate(x, probabilities, y)
+        features = self._integrate(x, scale, probabilities, y)
         return AttentionResult(features, probabilities, assignment)
+
+    @property
+    def _is_gain(self) -> bool:
+        """Whether the features are multiplied only, position by position."""
+        return self.integration == "mul" and self.norm != "instance"
+
+    @property
+    def _takes_scale(self) -> bool:
+        """Whether a scale of x costs nothing here."""
+        return self._is_gain and self.collect is None and not self.from_gate
 
     def _keys(self, y: tf.Tensor, to_positions: tf.Tensor | None) -> tf.Tensor:
         return split_heads(project(y, to_positions, self.key, self.to_position), self.heads)
@@ -194,20 +210,22 @@ class Attention(tf.Module):
             probabilities *= tf.cast(kept, probabilities.dtype) / keep
         return probabilities
 
-    def _integrate(self, x: tf.Tensor, probabilities: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def _integrate(self, x, scale: tf.Tensor | None, probabilities, y) -> tf.Tensor:
         """Normalise x and add, multiply by, or both, the control o = concat_heads(P V) Wo + bo."""
         values = self._values(y)
         probabilities = tf.reshape(probabilities, [-1, probabilities.shape[1], values.shape[1] - 1])
-        if self.integration == "mul" and self.norm != "instance":
+        if self._is_gain:
+            if scale is None:
+                scale = tf.ones([tf.shape(x)[0], x.shape[2]])
             plus_one = values + tf.one_hot([values.shape[1] - 1], values.shape[1])[:, :, None]
-            return attention_gain(x, probabilities, plus_one, normalize=self.norm != "none")
+            return attention_gain(x, scale, probabilities, plus_one, normalize=self.norm != "none")
         left = tf.concat([probabilities, tf.ones_like(probabilities[:, :, :1])], axis=2)
         control = tf.matmul(tf.cast(left, x.dtype), tf.cast(values, x.dtype))
-        mean, scale = statistics(x, norm=self.norm, integration=self.integration)
+        mean, inverse = statistics(x, norm=self.norm, integration=self.integration)
         if mean is not None:
             x -= tf.cast(mean, x.dtype)
-        if scale is not None:
-            x *= tf.cast(scale, x.dtype)
+        if inverse is not None:
+            x *= tf.cast(inverse, x.dtype)
         if self.integration == "add":
             return x + control
         if self.integration == "mul":
@@ -280,7 +298,7 @@ class _Gate(tf.Module):
         """x: [B, N, dim], positions: [N, p] or None -> float32 [B, N, A]."""
         logits = tf.cast(self.content(x), tf.float32) + offset
         if self.position is not None:
-            logits += self.position(positions)
+            logits += self.position(Places.of(positions).encodings())
         return tf.sigmoid(logits)
 
 

@@ -1,34 +1,37 @@
 """What image positions or latents are compared by: projected features, kept as their factors.
 
 The features X [B, F, C] of an image have many positions F. Their projections are never made: what
-is done with these is done to the few columns that they meet.
+is done with these is done to the few targets that they meet.
 """
 
 import tensorflow as tf
 
-from dnnlib.ops import attention_probabilities
+from dnnlib.ops import attention_probabilities, scale_channels
 from gansformer.layers import Dense
+from gansformer.positions import Places
 
 
 class Elements:
     """X Wx + P Wp + b, in heads, kept as its factors.
 
-    As queries they are what positions are compared by. apart: [X Wx + b | P Wp + bp], 2d wide and
-    split into heads after that concatenation, as in the official duplex.
+    scale: [B, C] or None, what x is to be multiplied by first. As queries elements are what
+    positions are compared by. apart: [X Wx + b | P Wp + bp], 2d wide and split into heads after
+    that concatenation, as in the official duplex.
     """
 
     def __init__(
         self,
         x: tf.Tensor,
-        positions: tf.Tensor | None,
+        positions: Places | tf.Tensor | None,
         *,
         content: Dense,
         place: Dense | None,
         heads: int,
         apart: bool = False,
+        scale: tf.Tensor | None = None,
     ):
-        self.x, self.heads = x, heads
-        self.positions = tf.zeros([x.shape[1], 0]) if place is None else positions
+        self.x, self.scale, self.heads = x, scale, heads
+        self.places = Places.of(tf.zeros([x.shape[1], 0]) if place is None else positions)
         self.content, self.place = content, place
         weight, bias = content.scaled_weight(), content.scaled_bias()
         place_weight = place and place.scaled_weight()
@@ -46,68 +49,86 @@ class Elements:
         weight = tf.reshape(weight, [weight.shape[0], self.heads, -1])
         return tf.transpose(weight, [1, 0, 2])  # [A, in, h]
 
-    def attend(self, targets: tf.Tensor, scale: float, bias: tf.Tensor | None) -> tf.Tensor:
-        """Return softmax(scale * scores + bias) over T, float32 [B, F, A, T].
+    def attend(self, targets: tf.Tensor, factor: float, bias: tf.Tensor | None) -> tf.Tensor:
+        """Return softmax(factor * scores + bias) over T, float32 [B, F, A, T].
 
         targets: [B or 1, A, T, h]; bias: [B, A T] or None.
         """
-        weights, offset = self._compare(targets)
-        weights, offset = weights * scale, offset * scale
+        weights, rows, columns = self._compare(targets * factor)
         if bias is not None:
-            offset += bias
-            weights = tf.broadcast_to(
-                weights, tf.concat([tf.shape(bias)[:1], weights.shape[1:]], 0)
-            )
-        probabilities = attention_probabilities(
-            self.x, self.positions, weights, offset, heads=self.heads
+            columns += bias[:, None]
+        batch = tf.shape(self.x)[0]
+        weights, rows, columns = (
+            tensor if tensor.shape[0] != 1 else tf.broadcast_to(tensor, [batch, *tensor.shape[1:]])
+            for tensor in (weights, rows, columns)
         )
+        probabilities = attention_probabilities(self.x, weights, rows, columns, heads=self.heads)
         return tf.reshape(probabilities, [-1, self.x.shape[1], self.heads, targets.shape[2]])
 
     def scores(self, targets: tf.Tensor) -> tf.Tensor:
         """Return the inner products with targets [B, A, T, h], float32 [B, F, A, T]."""
-        weights, offset = self._compare(targets)
-        content, place = tf.split(weights, [self.x.shape[2], self.positions.shape[1]], axis=2)
-        scores = tf.matmul(self.x, tf.cast(content, self.x.dtype), transpose_b=True)
-        scores = tf.cast(scores, tf.float32) + offset[:, None]
-        scores += tf.matmul(self.positions, place, transpose_b=True)
+        weights, rows, columns = self._compare(targets)
+        scores = tf.matmul(self.x, tf.cast(weights, self.x.dtype), transpose_b=True)
+        places = rows[:, :, None] + columns[:, None]  # [B, R, N, A T]
+        scores = tf.cast(scores, tf.float32) + tf.reshape(places, tf.shape(scores))
         return tf.reshape(scores, [-1, self.x.shape[1], *targets.shape[1:3]])
 
-    def _compare(self, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return weights [B or 1, A T, C + p] and offset [B or 1, A T] of the inner products."""
+    def _compare(self, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return what the inner products consist of, each for B samples or for 1.
+
+        Weights [B, A T, C] of x, and scores [B, R, A T] of the grid's rows and [B, N, A T] of its
+        columns.
+        """
         weights = _fold(self.weight, targets)
-        if self.place_weight is not None:
-            weights = tf.concat([weights, _fold(self.place_weight, targets)], axis=2)
-        return weights, _fold(self.bias, targets)[:, :, 0]
+        if self.scale is not None:
+            weights *= self.scale[:, None]
+        offset = _fold(self.bias, targets)[:, None, :, 0]  # [B, 1, A T]
+        rows, columns = self.places.rows, self.places.columns
+        if self.place_weight is None:
+            zeros = tf.zeros([1, rows.shape[0], weights.shape[1]])
+            return weights, zeros, offset
+        of_columns, of_rows = tf.split(
+            _fold(self.place_weight, targets), [columns.shape[1], rows.shape[1]], axis=2
+        )
+        row_scores = tf.matmul(rows, of_rows, transpose_b=True)
+        return weights, row_scores, tf.matmul(columns, of_columns, transpose_b=True) + offset
 
     def centroids(self, assignment: tf.Tensor) -> tf.Tensor:
         """Return the assigned means of the elements, [B, A, T, h]. assignment: [B, A, T, F]."""
-        total = self._means(assignment, tf.cast(self.x, tf.float32), self.weight)
+        means = _means(assignment, tf.cast(self.x, tf.float32))
+        if self.scale is not None:
+            means *= self.scale[:, None, None]
+        total = multiply_heads(means, self.weight)
         if self.place_weight is not None:
-            total += self._means(assignment, self.positions, self.place_weight)
+            total += multiply_heads(_means(assignment, self.places.encodings()), self.place_weight)
         mass = tf.reduce_sum(assignment, axis=-1, keepdims=True)  # [B, A, T, 1]
         return total + mass * self.bias  # bias: [A, 1, h]
 
-    def _means(self, assignment: tf.Tensor, x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-        """Project the assigned means of x [B or none, F, C] by weight [A, C, h]: [B, A, T, h]."""
-        _, heads, centroids, positions = assignment.shape
-        means = tf.matmul(tf.reshape(assignment, [-1, heads * centroids, positions]), x)
-        return multiply_heads(tf.reshape(means, [-1, heads, centroids, x.shape[-1]]), weight)
-
     def project(self) -> tf.Tensor:
         """Return X Wx + P Wp + b itself, [B, F, d]."""
-        return project(self.x, self.positions, self.content, self.place)
+        x = self.x if self.scale is None else scale_channels(self.x, self.scale)
+        return project(x, self.places, self.content, self.place)
 
 
-def project(x: tf.Tensor, positions: tf.Tensor | None, content: Dense, place: Dense | None):
+def project(
+    x: tf.Tensor, positions: Places | tf.Tensor | None, content: Dense, place: Dense | None
+):
     """Return X W + b [+ P Wp + bp], float32 [B, N, d]."""
     projected = tf.cast(content(x), tf.float32)
-    return projected if place is None else projected + place(positions)
+    return projected if place is None else projected + place(Places.of(positions).encodings())
 
 
 def split_heads(x: tf.Tensor, heads: int) -> tf.Tensor:
     """From [B, N, A h] to [B, A, N, h]."""
     x = tf.reshape(x, [-1, x.shape[1], heads, x.shape[2] // heads])
     return tf.transpose(x, [0, 2, 1, 3])
+
+
+def _means(assignment: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Return the assigned means of x [B or none, F, C]: [B, A, T, C]."""
+    _, heads, centroids, positions = assignment.shape
+    means = tf.matmul(tf.reshape(assignment, [-1, heads * centroids, positions]), x)
+    return tf.reshape(means, [-1, heads, centroids, x.shape[-1]])
 
 
 def _fold(weight: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

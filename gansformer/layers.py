@@ -132,16 +132,23 @@ class ModulatedConv(tf.Module):
 
     def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """x: [B, H, W, inputs], y: [B, w_dim] -> [B, H', W', outputs]."""
+        x, scale = self.apart(x, y)
+        return x if scale is None else scale_channels(x, scale)
+
+    def apart(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return the result before demodulation, and the scale [B, outputs] that is left, if any.
+
+        For what can take in the scale at no cost.
+        """
         weight = self.weight * self.scale  # [kh, kw, inputs, outputs]
         if not self.style:
-            return self._convolve(x, weight)
+            return self._convolve(x, weight), None
         style = self.modulation(y)  # [B, inputs]
         x = self._convolve(scale_channels(x, style), weight)
         if not self.demodulate:
-            return x
+            return x, None
         power = tf.reduce_sum(tf.square(weight), [0, 1])  # [inputs, outputs]
-        demodulation = tf.math.rsqrt(tf.matmul(tf.square(style), power) + 1e-8)  # [B, outputs]
-        return scale_channels(x, demodulation)
+        return x, tf.math.rsqrt(tf.matmul(tf.square(style), power) + 1e-8)
 
     def _convolve(self, x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
         weight = tf.cast(weight, x.dtype)

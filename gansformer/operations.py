@@ -36,11 +36,11 @@ def _fast_transposed_convolution(operation: tf.Operation) -> int:
 
 
 def _attention_scores(operation: tf.Operation) -> int:
-    return operation.outputs[0].shape.num_elements() * operation.inputs[2].shape[-1]
+    return operation.outputs[0].shape.num_elements() * operation.inputs[0].shape[-1]
 
 
 def _attention_values(operation: tf.Operation) -> int:
-    return operation.outputs[0].shape.num_elements() * operation.inputs[2].shape[1]
+    return operation.outputs[0].shape.num_elements() * operation.inputs[3].shape[1]
 
 
 def _transposed_convolution(operation: tf.Operation) -> int:

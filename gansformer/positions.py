@@ -1,5 +1,7 @@
 """Positional encodings of image grids, which tell attention where a feature stands."""
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
@@ -7,22 +9,48 @@ from gansformer.canvas import Canvas
 from gansformer.variables import Scope
 
 
-def sinusoidal_encoding(size: int, dim: int, directions: int = 2) -> np.ndarray:
+class Places(NamedTuple):
+    """Encodings of a grid's positions: that of row r and column n is [columns[n] | rows[r]].
+
+    columns: [N, p1], rows: [R, p2]. Kept apart, as an inner product with them is the sum of one
+    for the row and one for the column.
+    """
+
+    columns: tf.Tensor
+    rows: tf.Tensor
+
+    @classmethod
+    def of(cls, encodings: "Places | tf.Tensor") -> "Places":
+        """Return places with these encodings [F, p], of a grid of one column."""
+        if isinstance(encodings, Places):
+            return encodings
+        return cls(tf.zeros([1, 0]), encodings)
+
+    def encodings(self) -> tf.Tensor:
+        """Return the encodings of all positions, row after row, [R N, p]."""
+        (columns, width), (rows, height) = self.columns.shape, self.rows.shape
+        across = tf.broadcast_to(self.columns[None], [rows, columns, width])
+        down = tf.broadcast_to(self.rows[:, None], [rows, columns, height])
+        return tf.reshape(tf.concat([across, down], axis=-1), [rows * columns, width + height])
+
+
+def sinusoidal_encoding(size: int, dim: int, directions: int) -> np.ndarray:
     """Return the encoding of a size x size grid, float32 [size, size, channels], channels <= dim.
 
-    With 2 directions: sin and cos of x at frequencies 10000^(-4i/dim), then the same of y. Else the
-    same of the coordinate along each direction j pi / directions.
+    sin and cos of the coordinate along each direction j pi / directions, at frequencies
+    10000^(-2 directions i / dim).
     """
     x, y = _coordinates(size)
-    if directions == 2:
-        lines, count = [x, y], dim // 4
-        frequencies = 10000.0 ** (-4 * np.arange(count) / dim)
-    else:
-        angles = np.arange(directions) * np.pi / directions
-        lines, count = [x * np.cos(a) + y * np.sin(a) for a in angles], dim // (2 * directions)
-        frequencies = 10000.0 ** (-2 * directions * np.arange(count) / dim)
-    waves = [wave(line[..., None] * frequencies) for line in lines for wave in (np.sin, np.cos)]
-    return np.concatenate(waves, axis=-1).astype(np.float32)
+    angles = np.arange(directions) * np.pi / directions
+    lines = [x * np.cos(a) + y * np.sin(a) for a in angles]
+    waves = [_waves(line, dim // (2 * directions), 2 * directions / dim) for line in lines]
+    return np.concatenate(waves, axis=-1)
+
+
+def _waves(line: np.ndarray, count: int, step: float) -> np.ndarray:
+    """Return sin and cos of `line` [...] at frequencies 10000^(-step i), float32 [..., 2 count]."""
+    phases = line[..., None] * 10000.0 ** (-step * np.arange(count))
+    return np.concatenate([np.sin(phases), np.cos(phases)], axis=-1).astype(np.float32)
 
 
 def linear_encoding(size: int, embedding: tf.Tensor) -> tf.Tensor:
@@ -36,9 +64,12 @@ def linear_encoding(size: int, embedding: tf.Tensor) -> tf.Tensor:
 
 
 def _coordinates(size: int) -> tuple[np.ndarray, np.ndarray]:
-    line = np.linspace(-1, 1, size) if size > 1 else np.array([-1.0])
-    x, y = np.meshgrid(line, line)
+    x, y = np.meshgrid(_line(size), _line(size))
     return x, y
+
+
+def _line(size: int) -> np.ndarray:
+    return np.linspace(-1, 1, size) if size > 1 else np.array([-1.0])
 
 
 class GridPositions(tf.Module):
@@ -79,19 +110,21 @@ class GridPositions(tf.Module):
             return {"emb": draw(scope, "emb", [size, size, self.dim])}
         return {}
 
-    def __call__(self, log2: int) -> tf.Tensor:
-        """Return the encoding of the grid of 2^log2 columns, [rows * columns, width]."""
-        size = 2**log2
-        encoding = self._square(size, self.embeddings[log2])[self.canvas.rows(size)]
-        return tf.reshape(encoding, [-1, encoding.shape[-1]])
+    def __call__(self, log2: int) -> Places:
+        """Return the encodings of the grid of 2^log2 columns."""
+        size, embedding = 2**log2, self.embeddings[log2]
+        rows = self.canvas.rows(size)
+        if self.kind == "trainable":
+            return Places(tf.convert_to_tensor(embedding["x_emb"]), embedding["y_emb"][rows])
+        if self.kind == "sinus" and self.directions == 2:
+            waves = tf.constant(_waves(_line(size), self.dim // 4, 4 / self.dim))
+            return Places(waves, waves[rows])
+        encodings = self._square(size, embedding)[rows]
+        return Places.of(tf.reshape(encodings, [-1, encodings.shape[-1]]))
 
     def _square(self, size: int, embedding: dict[str, tf.Variable]) -> tf.Tensor:
         if self.kind == "sinus":
             return tf.constant(sinusoidal_encoding(size, self.dim, self.directions))
         if self.kind == "linear":
             return linear_encoding(size, embedding["emb"])
-        if self.kind == "trainable":
-            columns = tf.tile(embedding["x_emb"][None], [size, 1, 1])  # [s, s, p/2]
-            rows = tf.tile(embedding["y_emb"][:, None], [1, size, 1])
-            return tf.concat([columns, rows], axis=-1)
         return tf.convert_to_tensor(embedding["emb"])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.ops import activation_gain, bias_act, setup_kernel, upsample2d
+from dnnlib.ops import activation_gain, bias_act, scale_channels, setup_kernel, upsample2d
 from dnnlib.random_streams import RandomStream
 from gansformer.attention import Attention, normalize_layer, upsample_assignment
 from gansformer.canvas import Canvas, channels_at
@@ -14,7 +14,7 @@ from gansformer.config import GeneratorConfig
 from gansformer.latent_blocks import LatentBlock
 from gansformer.layers import Conv, Dense, ModulatedConv
 from gansformer.merge import Merge
-from gansformer.positions import GridPositions
+from gansformer.positions import GridPositions, Places
 from gansformer.variables import Scope
 
 
@@ -89,10 +89,13 @@ class SynthesisLayer(tf.Module):
     def __call__(
         self, x: tf.Tensor, style: tf.Tensor, positions, inputs: Inputs, carried: Carried
     ) -> tuple[tf.Tensor, Carried]:
-        """x: [B, H, W, C], style: [B, w_dim], positions: grid -> encoding [F, p]."""
-        x = self.conv(x, style)
+        """x: [B, H, W, C], style: [B, w_dim], positions: grid -> Places."""
         if self.attention.is_active:
-            x, carried = self.attention(x, self.index, positions(self.log2), inputs, carried)
+            x, scale = self.conv.apart(x, style)
+            places = positions(self.log2)
+            x, carried = self.attention(x, scale, self.index, places, inputs, carried)
+        else:
+            x = self.conv(x, style)
         return self.finish(x, inputs.noise and inputs.noise[self.index]), carried
 
     def finish(self, x: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
@@ -161,20 +164,23 @@ class LayerAttention(tf.Module):
         return self.latents_to_image is not None or self.image_to_image is not None
 
     def __call__(
-        self, x: tf.Tensor, index: int, positions: tf.Tensor, inputs: Inputs, carried: Carried
+        self, x: tf.Tensor, scale, index: int, positions: Places, inputs: Inputs, carried: Carried
     ) -> tuple[tf.Tensor, Carried]:
-        """x: [B, H, W, C] of layer `index`; positions: [H W, p]."""
+        """x: [B, H, W, C] of layer `index`; scale: [B, C], what x is multiplied by first."""
         _, rows, columns, channels = x.shape
         random = inputs.random and inputs.random.fold(f"layer{index}")
+        if scale is not None and (self.latents_to_image is None or self.collect is not None):
+            x, scale = scale_channels(x, scale), None  # not the latents' attention alone reads x
         x = tf.reshape(x, [-1, rows * columns, channels])  # [B, F, C]
         if self.latents_to_image is not None:
-            x, carried = self._attend_latents(x, (rows, columns), index, positions, inputs, carried)
+            grid = (rows, columns)
+            x, carried = self._attend_latents(x, scale, grid, index, positions, inputs, carried)
         if self.image_to_image is not None:
             ends = {"from_positions": positions, "to_positions": positions}
             x = self.image_to_image(x, x, **ends, random=random and random.fold("image")).features
         return tf.reshape(x, [-1, rows, columns, channels]), carried
 
-    def _attend_latents(self, x, grid, index, positions, inputs: Inputs, carried: Carried):
+    def _attend_latents(self, x, scale, grid, index, positions, inputs: Inputs, carried: Carried):
         latents = inputs.w[:, :-1, index + 1] if carried.latents is None else carried.latents
         assignment = carried.assignment
         if assignment is not None:
@@ -189,6 +195,7 @@ class LayerAttention(tf.Module):
             to_positions=inputs.embedding,
             mask=inputs.mask,
             assignment=assignment,
+            scale=scale,
             random=random,
         )
         updated = self._update_latents(

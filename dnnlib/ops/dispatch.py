@@ -101,45 +101,64 @@ def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 
 @tf.autograph.experimental.do_not_convert
 def attention_probabilities(
-    x: tf.Tensor, places: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor, *, heads: int = 1
+    x: tf.Tensor,
+    weights: tf.Tensor,
+    row_scores: tf.Tensor,
+    column_scores: tf.Tensor,
+    *,
+    heads: int = 1,
 ) -> tf.Tensor:
-    """Return how much each position attends to each column, float32 [B, F, A T].
+    """Return how much each position attends to each target, float32 [B, F, A T].
 
-    softmax([x | places] weights^T + bias) over the T columns of each of the A heads.
+    The positions form a grid of R rows and N columns, F = R N. For position (r, n) this is the
+    softmax of x[r, n] weights^T + row_scores[r] + column_scores[n] over the T targets of each of
+    the A heads.
 
-    x: [B, F, C] of float32, bfloat16 or float16; places: [F, p], what positions add to their
-    features (p may be 0); weights: [B or 1, A T, C + p] and bias: [B or 1, A T], float32.
-    Differentiable to any order.
+    x: [B, F, C] of float32, bfloat16 or float16; weights: [B, A T, C], row_scores: [B, R, A T] and
+    column_scores: [B, N, A T], float32. Differentiable to any order.
     """
     x = _check_float(x, "attention_probabilities")
-    places, weights, bias = map(tf.convert_to_tensor, (places, weights, bias))
-    good = x.shape.rank == 3 and weights.shape.rank == 3 and weights.shape[1] % heads == 0
-    if not good or weights.shape[2] != x.shape[2] + places.shape[1]:
+    weights, row_scores, column_scores = map(
+        tf.convert_to_tensor, (weights, row_scores, column_scores)
+    )
+    targets = weights.shape[1]
+    positions = row_scores.shape[1] * column_scores.shape[1]
+    good = x.shape[1:] == [positions, weights.shape[2]] and targets % heads == 0
+    if not good or {row_scores.shape[2], column_scores.shape[2]} != {targets}:
         raise ValueError(
-            f"attention_probabilities: weights {weights.shape} do not fit x {x.shape} and places "
-            f"{places.shape}"
+            f"attention_probabilities: weights {weights.shape}, row_scores {row_scores.shape} and "
+            f"column_scores {column_scores.shape} do not fit x {x.shape}"
         )
-    return live_operations().attention_probabilities(x, places, weights, bias, heads=heads)
+    return live_operations().attention_probabilities(
+        x, weights, row_scores, column_scores, heads=heads
+    )
 
 
 @tf.autograph.experimental.do_not_convert
 def attention_gain(
-    x: tf.Tensor, probabilities: tf.Tensor, values: tf.Tensor, *, normalize: bool = False
+    x: tf.Tensor,
+    scale: tf.Tensor,
+    probabilities: tf.Tensor,
+    values: tf.Tensor,
+    *,
+    normalize: bool = False,
 ) -> tf.Tensor:
-    """Multiply features by what their positions attend to: x * ([probabilities | 1] values).
+    """Multiply features by what their positions attend to: u * ([probabilities | 1] values).
 
-    x: [B, F, C] of float32, bfloat16 or float16; probabilities: float32 [B, F, M]; values: float32
-    [B, M + 1, C]. normalize: x is first divided by its root mean square over C.
-    Returns the shape and type of x. Differentiable to any order.
+    u is x * scale, with `normalize` divided by its root mean square over C.
+
+    x: [B, F, C] of float32, bfloat16 or float16; scale: [B, C], probabilities: [B, F, M] and
+    values: [B, M + 1, C], float32. Returns the shape and type of x. Differentiable to any order.
     """
     x = _check_float(x, "attention_gain")
-    probabilities, values = tf.convert_to_tensor(probabilities), tf.convert_to_tensor(values)
-    if values.shape[1:] != [probabilities.shape[2] + 1, x.shape[2]]:
+    scale, probabilities, values = map(tf.convert_to_tensor, (scale, probabilities, values))
+    good = scale.shape[1:] == x.shape[2:]
+    if not good or values.shape[1:] != [probabilities.shape[2] + 1, x.shape[2]]:
         raise ValueError(
-            f"attention_gain: values {values.shape} do not fit x {x.shape} and probabilities "
-            f"{probabilities.shape}"
+            f"attention_gain: scale {scale.shape}, values {values.shape} and probabilities "
+            f"{probabilities.shape} do not fit x {x.shape}"
         )
-    return live_operations().attention_gain(x, probabilities, values, normalize=normalize)
+    return live_operations().attention_gain(x, scale, probabilities, values, normalize=normalize)
 
 
 def _check_float(x: tf.Tensor, where: str) -> tf.Tensor:

@@ -94,17 +94,19 @@ class NativeOps:
             return reference.transposed_conv2d(x, weights, factor)
         return native_cpu.transposed_conv3x3(self._library, x, weights, flipped=True)
 
-    def attention_probabilities(self, x, places, weights, bias, *, heads: int) -> tf.Tensor:
-        """Return softmax([x | places] weights^T + bias) over the columns of each head."""
-        if self._has_cuda or weights.shape[1] // heads > native_cpu.MAXIMUM_COLUMNS:
-            return reference.attention_probabilities(x, places, weights, bias, heads=heads)
-        return native_cpu.attention_probabilities(self._library, x, places, weights, bias, heads)
+    def attention_probabilities(self, x, weights, row_scores, column_scores, *, heads: int):
+        """Return the softmax of x weights^T + row_scores + column_scores over the targets."""
+        arguments = (x, weights, row_scores, column_scores)
+        if self._has_cuda or weights.shape[1] // heads > native_cpu.MAXIMUM_TARGETS:
+            return reference.attention_probabilities(*arguments, heads=heads)
+        return native_cpu.attention_probabilities(self._library, *arguments, heads)
 
-    def attention_gain(self, x, probabilities, values, *, normalize: bool) -> tf.Tensor:
-        """Return x * ([probabilities | 1] values), x normalised first if `normalize`."""
-        if self._has_cuda or probabilities.shape[2] > native_cpu.MAXIMUM_COLUMNS:
-            return reference.attention_gain(x, probabilities, values, normalize=normalize)
-        return native_cpu.attention_gain(self._library, x, probabilities, values, normalize)
+    def attention_gain(self, x, scale, probabilities, values, *, normalize: bool) -> tf.Tensor:
+        """Return x * scale * ([probabilities | 1] values), x scale normalised if `normalize`."""
+        arguments = (x, scale, probabilities, values)
+        if self._has_cuda or probabilities.shape[2] > native_cpu.MAXIMUM_TARGETS:
+            return reference.attention_gain(*arguments, normalize=normalize)
+        return native_cpu.attention_gain(self._library, *arguments, normalize)
 
     def _can_convolve(self, x: tf.Tensor, weights: tf.Tensor) -> bool:
         """Whether a native 3x3 convolution (CPU, float32) takes these."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 from dnnlib.ops import reference
 
 CONV_CHANNELS = 16  # kConvChannels in src/conv3x3.h
-MAXIMUM_COLUMNS = 256  # kMaximumColumns in src/cpu_kernels.h
+MAXIMUM_TARGETS = 256  # kMaximumTargets in src/cpu_kernels.h
 
 
 def scale_channels(library, x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
@@ -132,58 +132,44 @@ def _strided_weights(library, large: tf.Tensor, small: tf.Tensor, *, flipped: bo
     return apply(large, small)
 
 
-def attention_probabilities(library, x, places, weights, bias, heads: int) -> tf.Tensor:
-    """Return softmax([x | places] weights^T + bias), see dispatch.py."""
+def attention_probabilities(library, x, weights, row_scores, column_scores, heads: int):
+    """Return the softmax of x weights^T + row_scores + column_scores, see dispatch.py."""
 
-    def gradient(probabilities, upstream, x, places, weights, bias):
-        dx, dweights = library.gansformer_attention_probabilities_gradient(
-            upstream=upstream,
-            probabilities=probabilities,
-            x=x,
-            places=places,
-            weights=weights,
-            heads=heads,
+    def gradient(probabilities, upstream, x, weights, row_scores, column_scores):
+        return tuple(
+            library.gansformer_attention_probabilities_gradient(
+                upstream=upstream,
+                probabilities=probabilities,
+                x=x,
+                weights=weights,
+                heads=heads,
+                grid_columns=column_scores.shape[1],
+            )
         )
-        if weights.shape[0] == 1:
-            dweights = tf.reduce_sum(dweights, axis=0, keepdims=True)
-        # Only trained positions need the rest; what nobody asks for is not computed.
-        columns = tf.reshape(upstream * probabilities, [*x.shape[:2], heads, -1])
-        shares = tf.reshape(probabilities, tf.shape(columns))
-        scores = columns - shares * tf.reduce_sum(columns, axis=-1, keepdims=True)
-        scores = tf.reshape(scores, tf.shape(probabilities))
-        place_weights = tf.broadcast_to(
-            weights[:, :, x.shape[2] :],
-            [tf.shape(x)[0], weights.shape[1], places.shape[1]],
-        )
-        dplaces = tf.reduce_sum(tf.matmul(scores, place_weights), axis=0)
-        return dx, dplaces, dweights[:, :, :-1], dweights[:, :, -1]
 
     value = partial(library.gansformer_attention_probabilities, heads=heads)
     plain = partial(reference.attention_probabilities, heads=heads)
-    return _differentiable(value, gradient, plain)(x, places, weights, bias)
+    return _differentiable(value, gradient, plain)(x, weights, row_scores, column_scores)
 
 
-def attention_gain(library, x, probabilities, values, normalize: bool) -> tf.Tensor:
-    """Return x * ([probabilities | 1] values), see dispatch.py."""
+def attention_gain(library, x, scale, probabilities, values, normalize: bool) -> tf.Tensor:
+    """Return x * scale * ([probabilities | 1] values), see dispatch.py."""
 
-    def value(x, probabilities, values):
-        return library.gansformer_attention_gain(
-            x=x, probabilities=probabilities, values=values, normalize=normalize
-        )
-
-    def gradient(y, upstream, x, probabilities, values):
+    def gradient(y, upstream, x, scale, probabilities, values):
         return tuple(
             library.gansformer_attention_gain_gradient(
                 upstream=upstream,
                 x=x,
+                scale=scale,
                 probabilities=probabilities,
                 values=values,
                 normalize=normalize,
             )
         )
 
+    value = partial(library.gansformer_attention_gain, normalize=normalize)
     plain = partial(reference.attention_gain, normalize=normalize)
-    return _differentiable(value, gradient, plain)(x, probabilities, values)
+    return _differentiable(value, gradient, plain)(x, scale, probabilities, values)
 
 
 def _differentiable(value: Callable, gradient: Callable, plain: Callable) -> Callable:

@@ -88,33 +88,31 @@ def turned(weights: tf.Tensor) -> tf.Tensor:
 
 
 def attention_probabilities(
-    x: tf.Tensor, places: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor, *, heads: int
+    x: tf.Tensor,
+    weights: tf.Tensor,
+    row_scores: tf.Tensor,
+    column_scores: tf.Tensor,
+    *,
+    heads: int,
 ) -> tf.Tensor:
-    """Return softmax([x | places] weights^T + bias) over the columns of each head."""
-    content, place = tf.split(weights, [x.shape[2], places.shape[1]], axis=2)
-    offset = tf.matmul(places, place, transpose_b=True) + bias[:, None]  # [S, F, A T]
-    scores = tf.cast(_product(x, tf.cast(content, x.dtype)), tf.float32) + offset
+    """Return the softmax of x weights^T + row_scores + column_scores over each head's targets."""
+    scores = tf.cast(tf.matmul(x, tf.cast(weights, x.dtype), transpose_b=True), tf.float32)
+    offsets = row_scores[:, :, None] + column_scores[:, None]  # [B, R, N, A T]
+    scores += tf.reshape(offsets, tf.shape(scores))
     by_head = tf.reshape(scores, [-1, scores.shape[1], heads, scores.shape[2] // heads])
     return tf.reshape(tf.nn.softmax(by_head), tf.shape(scores))
 
 
 def attention_gain(
-    x: tf.Tensor, probabilities: tf.Tensor, values: tf.Tensor, *, normalize: bool
+    x: tf.Tensor, scale: tf.Tensor, probabilities: tf.Tensor, values: tf.Tensor, *, normalize: bool
 ) -> tf.Tensor:
-    """Return x * ([probabilities | 1] values), x divided by its root mean square if `normalize`."""
+    """Return u * ([probabilities | 1] values), u = x * scale, normalised if asked."""
+    x = scale_channels(x, scale)
     left = tf.concat([probabilities, tf.ones_like(probabilities[:, :, :1])], axis=2)
     if normalize:  # one number for each position: it enters the same product
         power = tf.reduce_mean(tf.square(x), axis=2, keepdims=True)
         left *= tf.math.rsqrt(tf.cast(power, tf.float32) + 1e-8)
     return x * tf.matmul(tf.cast(left, x.dtype), tf.cast(values, x.dtype))
-
-
-def _product(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Multiply x [B, F, C] by the transpose of weights [B or 1, M, C]."""
-    if weights.shape[0] != 1:
-        return tf.matmul(x, weights, transpose_b=True)
-    flat = tf.matmul(tf.reshape(x, [-1, x.shape[2]]), weights[0], transpose_b=True)
-    return tf.reshape(flat, [-1, x.shape[1], weights.shape[1]])
 
 
 _ACTIVATE = {

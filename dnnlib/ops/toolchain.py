@@ -27,7 +27,8 @@ KERNEL_SOURCES = (
     "conv3x3_cpu",
     "transposed_conv3x3_cpu",
     "strided_conv3x3_gradient_cpu",
-    "attention_cpu",
+    "attention_probabilities_cpu",
+    "attention_gain_cpu",
 )
 CUDA_SOURCES = ("upfirdn2d_cuda", "bias_act_cuda")
 _KERNEL_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")

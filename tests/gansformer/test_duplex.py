@@ -94,9 +94,9 @@ def test_one_layer_follows_the_equations():
     w = draw.standard_normal([BATCH, COMPONENTS + 1, 5, WIDTH]).astype(np.float32)
     embedding = draw.random([COMPONENTS, WIDTH]).astype(np.float32)
     inputs = Inputs(tf.constant(w), None, tf.constant(embedding), None, None)
-    features, carried = layer(tf.constant(x), 0, positions, inputs, Carried())
+    features, carried = layer(tf.constant(x), None, 0, positions, inputs, Carried())
 
-    reference, places = Reference(layer), (embedding, positions.numpy())
+    reference, places = Reference(layer), (embedding, positions.encodings().numpy())
     flat, y = x.reshape(BATCH, 16, CHANNELS), w[:, :COMPONENTS, 1]
     y = reference.update_latents(y, flat, *places)
     centroids = reference.collect(y, flat, *places)

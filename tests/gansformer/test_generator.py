@@ -19,9 +19,10 @@ def test_two_latents_give_two_images(tiny_generator):
 def test_picture_does_not_depend_on_the_batch(tiny_generator):
     z = latents_from_seeds(tiny_generator, range(5))
     together = tiny_generator(z, seed=tf.range(5), psi=0.7).images.numpy()
+    bound = 5e-6 * np.abs(together).max()  # matrix products of other shapes round differently
     for i in range(5):
         alone = tiny_generator(z[i : i + 1], seed=i, psi=0.7).images.numpy()[0]
-        np.testing.assert_allclose(together[i], alone, atol=1e-5)
+        np.testing.assert_allclose(together[i], alone, rtol=0, atol=bound)
 
 
 def test_noise_modes(tiny_generator):

@@ -13,17 +13,16 @@ def normal(*shape):
     return RANDOM.normal(size=shape).astype(np.float32)
 
 
-def probabilities(x, places, weights, bias, heads):
-    x = np.float64(x)
-    rows = np.concatenate([x, np.broadcast_to(places, (len(x), *places.shape))], axis=2)
-    scores = rows @ np.swapaxes(np.float64(weights), 1, 2) + bias[:, None]
-    scores = scores.reshape(*scores.shape[:2], heads, -1)
+def probabilities(x, weights, row_scores, column_scores, heads):
+    scores = np.float64(x) @ np.swapaxes(np.float64(weights), 1, 2)
+    places = row_scores[:, :, None] + np.float64(column_scores[:, None])
+    scores = (scores + places.reshape(scores.shape)).reshape(*scores.shape[:2], heads, -1)
     e = np.exp(scores - scores.max(-1, keepdims=True))
     return (e / e.sum(-1, keepdims=True)).reshape(*scores.shape[:2], -1)
 
 
-def gain(x, shares, values, normalize):
-    x = np.float64(x)
+def gain(x, scale, shares, values, normalize):
+    x = np.float64(x) * scale[:, None]
     if normalize:
         x = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-8)
     left = np.concatenate([shares, np.ones((*shares.shape[:2], 1))], axis=2)
@@ -31,39 +30,41 @@ def gain(x, shares, values, normalize):
 
 
 # Positions around blocks of 64 and units of 1024; widths around vectors of 16.
-PROBABILITIES = [  # batch, positions, channels, place channels, heads, columns, shared
-    (2, 16, 16, 8, 1, 16, False),
-    (3, 65, 33, 0, 2, 5, False),
-    (2, 1030, 32, 32, 1, 16, True),
-    (1, 7, 3, 4, 4, 32, True),
-    (2, 64, 64, 16, 1, 2, False),
+PROBABILITIES = [  # batch, rows, columns, channels, heads, targets
+    (2, 4, 4, 16, 1, 16),
+    (3, 65, 1, 33, 2, 5),
+    (2, 17, 64, 32, 1, 16),
+    (1, 1, 7, 3, 4, 32),
+    (2, 2, 1030, 8, 1, 16),
+    (2, 32, 2, 64, 2, 16),
 ]
 
 
 def probability_inputs(case):
-    batch, positions, channels, place_channels, heads, columns, shared = case
-    sets = 1 if shared else batch
+    batch, rows, columns, channels, heads, targets = case
     return [
-        normal(batch, positions, channels),
-        normal(positions, place_channels),
-        np.float32(channels**-0.5) * normal(sets, heads * columns, channels + place_channels),
-        normal(sets, heads * columns),
+        normal(batch, rows * columns, channels),
+        np.float32(channels**-0.5) * normal(batch, heads * targets, channels),
+        normal(batch, rows, heads * targets),
+        normal(batch, columns, heads * targets),
     ], {"heads": heads}
 
 
-GAINS = [  # batch, positions, channels, columns
+GAINS = [  # batch, positions, channels, targets
     (2, 16, 16, 16),
     (3, 65, 33, 5),
     (2, 1030, 32, 17),
     (1, 7, 3, 40),
+    (2, 1096, 48, 16),
 ]
 
 
 def gain_inputs(case, normalize):
-    batch, positions, channels, columns = case
-    shares = np.abs(normal(batch, positions, columns))
-    values = normal(batch, columns + 1, channels)
-    return [normal(batch, positions, channels), shares, values], {"normalize": normalize}
+    batch, positions, channels, targets = case
+    shares = np.abs(normal(batch, positions, targets))
+    values = normal(batch, targets + 1, channels)
+    arrays = [normal(batch, positions, channels), normal(batch, channels), shares, values]
+    return arrays, {"normalize": normalize}
 
 
 CASES = [(ops.attention_probabilities, probabilities, probability_inputs(c)) for c in PROBABILITIES]
@@ -151,6 +152,8 @@ def test_sixteen_bits(live, dtype):
 def test_wrong_shapes_are_told():
     x = normal(2, 4, 8)
     with pytest.raises(ValueError, match="do not fit x"):
-        ops.attention_probabilities(x, normal(4, 2), normal(1, 16, 8), normal(1, 16))
+        ops.attention_probabilities(x, normal(2, 16, 8), normal(2, 2, 16), normal(2, 3, 16))
     with pytest.raises(ValueError, match="do not fit x"):
-        ops.attention_gain(x, normal(2, 4, 3), normal(2, 3, 8))
+        ops.attention_gain(x, normal(2, 8), normal(2, 4, 3), normal(2, 3, 8))
+    with pytest.raises(ValueError, match="do not fit x"):
+        ops.attention_gain(x, normal(2, 7), normal(2, 4, 3), normal(2, 4, 8))

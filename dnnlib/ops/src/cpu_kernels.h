@@ -76,41 +76,44 @@ void strided_conv3x3_weight_gradient_cpu(const StridedPlan& plan, const float* l
                                          const float* small, bool flipped, int shares,
                                          float* dweights, const ParallelFor& parallel_for);
 
-constexpr int kMaximumColumns = 256;  // that a position attends to
+constexpr int kMaximumTargets = 256;  // that one head attends to
 
-// shared: one set of weights and bias for all samples.
+// The positions form a grid; each attends to `targets` targets with each of `heads` heads.
 struct AttentionPlan {
-  std::int64_t batch, positions;
-  int channels, place_channels, heads, columns;
-  bool shared;
+  std::int64_t batch, grid_rows, grid_columns;
+  int channels, heads, targets;
 };
 
-// P = softmax of [x | places] weights' + bias over the columns of each head. x: [batch, positions,
-// channels], places: [positions, place_channels], weights: [sets, heads * columns, channels +
-// place_channels], bias: [sets, heads * columns] -> [batch, positions, heads * columns].
+// P = softmax over the targets of each head of x weights' + the scores of the position's grid row +
+// those of its grid column. x: [batch, positions, channels], weights: [batch, heads * targets,
+// channels], row_scores: [batch, grid_rows, heads * targets], column_scores: [batch, grid_columns,
+// heads * targets] -> [batch, positions, heads * targets].
 template <typename T>
-void attention_probabilities_cpu(const AttentionPlan& plan, const T* x, const float* places,
-                                 const float* weights, const float* bias, float* probabilities,
-                                 const ParallelFor& parallel_for);
+void attention_probabilities_cpu(const AttentionPlan& plan, const T* x, const float* weights,
+                                 const float* row_scores, const float* column_scores,
+                                 float* probabilities, const ParallelFor& parallel_for);
 
-// dweights: for each sample [heads * columns, channels + place_channels + 1], the last for the bias.
 template <typename T>
 void attention_probabilities_gradient_cpu(const AttentionPlan& plan, const float* upstream,
                                           const float* probabilities, const T* x,
-                                          const float* places, const float* weights, T* dx,
-                                          float* dweights, const ParallelFor& parallel_for);
+                                          const float* weights, T* dx, float* dweights,
+                                          float* drow_scores, float* dcolumn_scores,
+                                          const ParallelFor& parallel_for);
 
-// y = x * ([P | 1] values), normalize: with x divided by its root mean square over channels first.
-// values: [batch, heads * columns + 1, channels].
+// y = u * ([P | 1] values) with u = x scale, which `normalize` divides by its root mean square over
+// the channels. scale: [batch, channels], P: [batch, positions, targets], values: [batch, targets +
+// 1, channels]; y may be x.
 template <typename T>
-void attention_gain_cpu(const AttentionPlan& plan, const T* x, const float* probabilities,
-                        const float* values, bool normalize, T* y,
+void attention_gain_cpu(const AttentionPlan& plan, const T* x, const float* scale,
+                        const float* probabilities, const float* values, bool normalize, T* y,
                         const ParallelFor& parallel_for);
 
+// dx may be upstream.
 template <typename T>
 void attention_gain_gradient_cpu(const AttentionPlan& plan, const T* upstream, const T* x,
-                                 const float* probabilities, const float* values, bool normalize,
-                                 T* dx, float* dprobabilities, float* dvalues,
+                                 const float* scale, const float* probabilities,
+                                 const float* values, bool normalize, T* dx, float* dscale,
+                                 float* dprobabilities, float* dvalues,
                                  const ParallelFor& parallel_for);
 
 }  // namespace gansformer

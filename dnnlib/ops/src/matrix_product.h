@@ -25,6 +25,37 @@ inline Vector load(const float* source) {
 
 inline void store(float* target, Vector value) { std::memcpy(target, &value, sizeof(value)); }
 
+// combine() of all lanes of a vector, by halves: in a chain each step would wait for the one before.
+template <typename Combine>
+inline float over_lanes(Vector value, const Combine& combine) {
+  using Half = float __attribute__((vector_size(kLanes / 2 * sizeof(float))));
+  using Quarter = float __attribute__((vector_size(kLanes / 4 * sizeof(float))));
+  Half halves[2];
+  std::memcpy(halves, &value, sizeof(value));
+  const Half half = combine(halves[0], halves[1]);
+  Quarter quarters[2];
+  std::memcpy(quarters, &half, sizeof(half));
+  const Quarter quarter = combine(quarters[0], quarters[1]);
+  float result = quarter[0];
+  for (int lane = 1; lane < kLanes / 4; ++lane) result = combine(result, quarter[lane]);
+  return result;
+}
+
+inline float sum_of_lanes(Vector value) {
+  return over_lanes(value, [](auto a, auto b) { return a + b; });
+}
+
+inline float maximum_of_lanes(Vector value) {
+  return over_lanes(value, [](auto a, auto b) { return a > b ? a : b; });
+}
+
+// The inner product of rows whose length is a multiple of kLanes.
+inline float inner_product(const float* a, const float* b, std::int64_t count) {
+  Vector sum = {};
+  for (std::int64_t i = 0; i < count; i += kLanes) sum += load(a + i) * load(b + i);
+  return sum_of_lanes(sum);
+}
+
 inline std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
