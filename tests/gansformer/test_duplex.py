@@ -8,9 +8,9 @@ import gansformer
 from dnnlib.errors import UserError
 from gansformer.canvas import Canvas
 from gansformer.config import GeneratorConfig, MappingConfig
+from gansformer.layer_attention import Carried, Inputs, LayerAttention
 from gansformer.positions import GridPositions
 from gansformer.sampling import latents_from_seeds
-from gansformer.synthesis import Carried, Inputs, LayerAttention
 from gansformer.variables import Scope, variables_by_name
 from tests.gansformer.conftest import TINY
 
