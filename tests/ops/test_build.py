@@ -33,6 +33,7 @@ def start(folder: Path, *prefix: str, **environment: str) -> subprocess.Popen:
     merged = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
     return subprocess.Popen(
         [*prefix, sys.executable, "-c", PROGRAM, str(folder / "y.npy")],
+        cwd=folder,  # else Python finds the packages of the present folder first
         env=merged,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -151,3 +152,21 @@ def test_other_processor_or_source_has_another_key(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr("dnnlib.ops.toolchain._cpu_digest", lambda: "other")
     assert find_toolchain().key != first
+
+
+@pytest.mark.slow
+def test_pip_compiles_ahead(tmp_path):
+    """GANSFORMER_BUILD_OPS=1 pip install: used from the package, also where no compiler is left."""
+    source, package = tmp_path / "source", tmp_path / "package"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv", "tests", "docs"))
+    options = ["--no-deps", "--no-build-isolation", "--target", str(package)]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", *options, str(source)],
+        env={**os.environ, "GANSFORMER_BUILD_OPS": "1"},
+        check=True,
+    )
+    environment = {"PYTHONPATH": str(package), "GANSFORMER_CACHE": str(tmp_path / "cache")}
+    for search_path in (os.environ["PATH"], "/nonexistent"):
+        process = start(tmp_path / "run", PATH=search_path, **environment)
+        live, said = finish(process, tmp_path / "run")
+        assert live.startswith(f"native: CPU kernels built ahead ({package}") and not said
