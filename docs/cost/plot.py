@@ -1,7 +1,7 @@
 """Draws docs/cost/*.png and prints the tables of docs/cost.md (needs matplotlib).
 
 plot.py sweeps FILE.json ...         from files that bench.py --sweep --json wrote
-plot.py losses FLOAT32_RUN BFLOAT16_RUN
+plot.py losses RUN ...               up to three runs
 """
 
 import json
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -77,22 +78,26 @@ def draw_sweeps(paths: list[str]) -> None:
 
 
 def draw_losses(runs: list[str]) -> None:
-    """Draw the losses of runs side by side, and print their means over the second half."""
+    """Draw the losses of runs as far as all went, and print their means over the second half."""
+    ticks = {Path(run).name: read_ticks(Path(run)) for run in runs}
+    end = min(ticks_of_one[-1]["kimg"] for ticks_of_one in ticks.values())
     _, row = plt.subplots(1, len(LOSSES), figsize=(15, 3))
-    means = {}
-    for run, name, style in zip(runs, ("float32", "bfloat16"), ("-", "--"), strict=True):
-        ticks = [json.loads(line) for line in (Path(run) / "stats.jsonl").read_text().splitlines()]
-        for axes, loss in zip(row, LOSSES, strict=True):
-            known = [(tick["kimg"], tick[loss]) for tick in ticks if loss in tick]
+    for axes, loss in zip(row, LOSSES, strict=True):
+        means = []
+        for (name, ticks_of_one), style in zip(ticks.items(), ("-", "--", ":"), strict=False):
+            known = [(t["kimg"], t[loss]) for t in ticks_of_one if loss in t and t["kimg"] <= end]
             axes.plot(*zip(*known, strict=True), style, label=name)
-            axes.set(title=loss, xlabel="kimg")
-            half = [value for kimg, value in known if kimg > ticks[-1]["kimg"] / 2]
-            means.setdefault(loss, []).append(sum(half) / len(half))
+            means.append(np.mean([value for kimg, value in known if kimg > end / 2]))
+        axes.set(title=loss, xlabel="kimg")
+        print(f"| {loss} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
     row[0].legend()
     plt.tight_layout()
     plt.savefig(HERE / "losses.png", dpi=80)
-    for loss, values in means.items():
-        print(f"| {loss} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+
+
+def read_ticks(run: Path) -> list[dict]:
+    """Return the statistics of a run but for its first minibatch."""
+    return [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()][1:]
 
 
 if __name__ == "__main__":
