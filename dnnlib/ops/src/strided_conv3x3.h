@@ -1,6 +1,7 @@
 // 3x3 convolutions with stride 2 from a large picture to a small one: their adjoint and their weight
-// gradient. (The convolution itself is left to TensorFlow, which is good at it.) The large side has 2 height + 1 rows and 2 width + 1 columns for those of the small side,
-// so that every tap t of output i finds its input 2i + t:
+// gradient. (The convolution itself is left to TensorFlow, which is good at it.) The large side has
+// 2 height + 1 rows and 2 width + 1 columns for those of the small side, so that every tap t of
+// output i finds its input 2i + t:
 //
 //   small[i] = sum over t of large[2i + t] w[t]        transposed: large[2i + t] += small[i] w[t]
 //
