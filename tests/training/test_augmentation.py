@@ -8,7 +8,6 @@ from dnnlib.cli import run as run_program
 from dnnlib.random_streams import RandomStream
 from gansformer.config import DiscriminatorConfig, GeneratorConfig
 from scripts.train import main as train
-from tests.training.states import assert_same_weights
 from tests.training.test_replicas import run_training
 from training.augmentation import AdaptiveProbability, AugmentationConfig, augment
 from training.augmentation.config import ADA
@@ -193,7 +192,13 @@ def test_two_replicas_equal_one(arguments, tmp_path):
     two = run_training(options, "cpu:2", 4, str(tmp_path / "two"))
     for name in ("augmentation/p", "augmentation/sign"):
         assert one[name] == pytest.approx(two[name], abs=1e-6)
-    assert_same_weights(one, two)
+    for name, value in one.items():
+        is_noise = name.endswith(("bias_key", "bias_to_pos"))  # golden README, "How to compare"
+        if name.startswith(("G/", "D/", "Gs/")) and value.size and not is_noise:
+            scale, difference = max(1.0, float(np.abs(value).max())), np.abs(value - two[name])
+            assert np.sqrt(np.mean(difference**2)) < 1e-5 * scale, name
+            # Once a gradient of D is next to zero at one weight, and Adam follows its rounding.
+            assert difference.max() < 1e-4 * scale, name
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from dnnlib.cli import run as run_program
 from scripts.prepare_data import main as prepare_data
 from scripts.train import main as train
 from tests.golden_files import ROOT
-from tests.training.states import assert_same_weights
 from training.checkpoint import list_checkpoints
 
 
@@ -134,6 +133,10 @@ def test_resume_with_two_devices(small_arguments, tmp_path):
         np.load(last[0] / "state.npz") as expected,
         np.load(last[1] / "state.npz") as found,
     ):
-        assert_same_weights(expected, found)
+        assert sorted(expected.files) == sorted(found.files)
+        for name in expected.files:
+            if name.startswith(("G/", "D/", "Gs/")) and expected[name].size:
+                scale = max(1.0, float(np.abs(expected[name]).max()))
+                assert np.abs(expected[name] - found[name]).max() < 1e-5 * scale, name
         name = "G/G_synthesis/4x4/Conv/weight"
         assert np.abs(expected[name] - start[name]).max() > 1e-3  # else it would say nothing

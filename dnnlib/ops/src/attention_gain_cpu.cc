@@ -10,6 +10,24 @@ float inverse_norm(const float* row, std::int64_t width, int channels) {
   return 1.0f / std::sqrt(inner_product(row, row, width) / channels + 1e-8f);
 }
 
+// Rows of the values but the last, with room for whole vectors.
+void read_values(const AttentionPlan& plan, const float* values, std::int64_t width,
+                 const Buffer& rows) {
+  for (int t = 0; t < plan.targets; ++t) {
+    copy_row(values + t * plan.channels, plan.channels, rows.at(t * width));
+  }
+}
+
+// gains = P values for `count` positions; returns P.
+Rows<const float> multiply_values(const AttentionPlan& plan, const float* probabilities, int count,
+                                  const Buffer& values, std::int64_t width, const Buffer& copies,
+                                  const Buffer& gains) {
+  const Rows<const float> left = read_rows(probabilities, count, plan.targets, copies);
+  multiply<false>(count, plan.channels, plan.targets, {left.data, left.step, 1},
+                  {values.at(0), width}, {gains.at(0), width});
+  return left;
+}
+
 // What one position's gradient needs and what it adds to. Rows are padded with zeros to `width`.
 struct Line {
   std::int64_t width;
@@ -59,12 +77,9 @@ void attention_gain_cpu(const AttentionPlan& plan, const T* x, const float* scal
     const float* source = values + unit.sample * (targets + 1) * channels;
     const float* last = source + targets * channels;
     const float* factors = scale + unit.sample * channels;
-    for (int t = 0; t < targets; ++t) copy_row(source + t * channels, channels, right.at(t * width));
+    read_values(plan, source, width, right);
     for_each_block(plan, unit, [&](std::int64_t first, int count) {
-      const Rows<const float> left =
-          read_rows(probabilities + first * targets, count, targets, copies);
-      multiply<false>(count, channels, targets, {left.data, left.step, 1}, {right.at(0), width},
-                      {gains.at(0), width});
+      multiply_values(plan, probabilities + first * targets, count, right, width, copies, gains);
       for (int i = 0; i < count; ++i) {
         const T* source_row = x + (first + i) * channels;
         fetch_ahead(source_row, channels);
@@ -100,14 +115,12 @@ void attention_gain_gradient_cpu(const AttentionPlan& plan, const T* upstream, c
     std::fill(lines.at(0), lines.at(2 * width), 0.0f);
     std::fill(sums.at(0), sums.at(step * width), 0.0f);
     const float* source = values + unit.sample * values_size;
-    for (int t = 0; t < targets; ++t) copy_row(source + t * channels, channels, right.at(t * width));
+    read_values(plan, source, width, right);
     transpose(source, targets, channels, step, turned.at(0));
     float* const unit_sum = unit_sums.at(unit);
     for_each_block(plan, unit, [&](std::int64_t first, int count) {
       const Rows<const float> left =
-          read_rows(probabilities + first * targets, count, targets, copies);
-      multiply<false>(count, channels, targets, {left.data, left.step, 1}, {right.at(0), width},
-                      {gains.at(0), width});
+          multiply_values(plan, probabilities + first * targets, count, right, width, copies, gains);
       for (int i = 0; i < count; ++i) {
         const std::int64_t place = (first + i) * channels;
         fetch_ahead(x + place, channels);
