@@ -34,116 +34,153 @@ struct Tiles {
   const std::int64_t total, block, blocks;
 };
 
-// The products of the matrices of conv3x3.h with a column of vectors: y[i * to] from x[j * from].
-// Rows come in pairs that differ in the sign of every other term.
+// The products of the matrices of conv3x3.h with a vector of vectors. Rows come in pairs that differ
+// in the sign of every other term.
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
 struct InputTransform {  // B'
-  static constexpr int kInputs = kPatch, kOutputs = kPatch;
-  static ALWAYS_INLINE void apply(const Vector* x, int from, Vector* y, int to) {
-    const Vector x0 = x[0], x1 = x[from], x2 = x[2 * from], x3 = x[3 * from], x4 = x[4 * from];
-    const Vector even = x4 - 4 * x2, odd = x3 - 4 * x1, far_even = x4 - x2, far_odd = x3 - x1;
-    y[0] = 4 * x0 - 5 * x2 + x4;
-    y[to] = even + odd;
-    y[2 * to] = even - odd;
-    y[3 * to] = far_even + 2 * far_odd;
-    y[4 * to] = far_even - 2 * far_odd;
-    y[5 * to] = 4 * x1 - 5 * x3 + x[5 * from];
+  static constexpr int kFrom = kPatch, kTo = kPatch;
+  static ALWAYS_INLINE void apply(const Vector (&x)[kFrom], Vector (&y)[kTo]) {
+    const Vector even = x[4] - 4 * x[2], odd = x[3] - 4 * x[1];
+    const Vector far_even = x[4] - x[2], far_odd = x[3] - x[1];
+    y[0] = 4 * x[0] - 5 * x[2] + x[4];
+    y[1] = even + odd;
+    y[2] = even - odd;
+    y[3] = far_even + 2 * far_odd;
+    y[4] = far_even - 2 * far_odd;
+    y[5] = 4 * x[1] - 5 * x[3] + x[5];
   }
 };
 
 struct OutputTransform {  // A'
-  static constexpr int kInputs = kPatch, kOutputs = kTile;
-  static ALWAYS_INLINE void apply(const Vector* x, int from, Vector* y, int to) {
-    const Vector sum = x[from] + x[2 * from], difference = x[from] - x[2 * from];
-    const Vector far_sum = x[3 * from] + x[4 * from], far_difference = x[3 * from] - x[4 * from];
+  static constexpr int kFrom = kPatch, kTo = kTile;
+  static ALWAYS_INLINE void apply(const Vector (&x)[kFrom], Vector (&y)[kTo]) {
+    const Vector sum = x[1] + x[2], difference = x[1] - x[2];
+    const Vector far_sum = x[3] + x[4], far_difference = x[3] - x[4];
     y[0] = x[0] + sum + far_sum;
-    y[to] = difference + 2 * far_difference;
-    y[2 * to] = sum + 4 * far_sum;
-    y[3 * to] = difference + 8 * far_difference + x[5 * from];
+    y[1] = difference + 2 * far_difference;
+    y[2] = sum + 4 * far_sum;
+    y[3] = difference + 8 * far_difference + x[5];
   }
 };
 
 struct UpstreamTransform {  // A
-  static constexpr int kInputs = kTile, kOutputs = kPatch;
-  static ALWAYS_INLINE void apply(const Vector* x, int from, Vector* y, int to) {
-    const Vector even = x[0] + x[2 * from], odd = x[from] + x[3 * from];
-    const Vector far_even = x[0] + 4 * x[2 * from], far_odd = 2 * x[from] + 8 * x[3 * from];
+  static constexpr int kFrom = kTile, kTo = kPatch;
+  static ALWAYS_INLINE void apply(const Vector (&x)[kFrom], Vector (&y)[kTo]) {
+    const Vector even = x[0] + x[2], odd = x[1] + x[3];
+    const Vector far_even = x[0] + 4 * x[2], far_odd = 2 * x[1] + 8 * x[3];
     y[0] = x[0];
-    y[to] = even + odd;
-    y[2 * to] = even - odd;
-    y[3 * to] = far_even + far_odd;
-    y[4 * to] = far_even - far_odd;
-    y[5 * to] = x[3 * from];
+    y[1] = even + odd;
+    y[2] = even - odd;
+    y[3] = far_even + far_odd;
+    y[4] = far_even - far_odd;
+    y[5] = x[3];
   }
 };
 
 struct WeightTransform {  // G
-  static constexpr int kInputs = 3, kOutputs = kPatch;
-  static ALWAYS_INLINE void apply(const Vector* x, int from, Vector* y, int to) {
-    const Vector even = (x[0] + x[2 * from]) * (-1 / 6.0f), odd = x[from] * (-1 / 6.0f);
-    const Vector far_even = x[0] * (1 / 24.0f) + x[2 * from] * (1 / 6.0f);
-    const Vector far_odd = x[from] * (1 / 12.0f);
+  static constexpr int kFrom = 3, kTo = kPatch;
+  static ALWAYS_INLINE void apply(const Vector (&x)[kFrom], Vector (&y)[kTo]) {
+    const Vector even = (x[0] + x[2]) * (-1 / 6.0f), odd = x[1] * (-1 / 6.0f);
+    const Vector far_even = x[0] * (1 / 24.0f) + x[2] * (1 / 6.0f);
+    const Vector far_odd = x[1] * (1 / 12.0f);
     y[0] = x[0] * 0.25f;
-    y[to] = even + odd;
-    y[2 * to] = even - odd;
-    y[3 * to] = far_even + far_odd;
-    y[4 * to] = far_even - far_odd;
-    y[5 * to] = x[2 * from];
+    y[1] = even + odd;
+    y[2] = even - odd;
+    y[3] = far_even + far_odd;
+    y[4] = far_even - far_odd;
+    y[5] = x[2];
   }
 };
 
 struct WeightGradientTransform {  // G'
-  static constexpr int kInputs = kPatch, kOutputs = 3;
-  static ALWAYS_INLINE void apply(const Vector* x, int from, Vector* y, int to) {
-    const Vector sum = (x[from] + x[2 * from]) * (-1 / 6.0f), far_sum = x[3 * from] + x[4 * from];
-    const Vector difference = x[2 * from] - x[from], far_difference = x[3 * from] - x[4 * from];
+  static constexpr int kFrom = kPatch, kTo = 3;
+  static ALWAYS_INLINE void apply(const Vector (&x)[kFrom], Vector (&y)[kTo]) {
+    const Vector sum = (x[1] + x[2]) * (-1 / 6.0f), far_sum = x[3] + x[4];
+    const Vector difference = x[2] - x[1], far_difference = x[3] - x[4];
     y[0] = x[0] * 0.25f + sum + far_sum * (1 / 24.0f);
-    y[to] = difference * (1 / 6.0f) + far_difference * (1 / 12.0f);
-    y[2 * to] = sum + far_sum * (1 / 6.0f) + x[5 * from];
+    y[1] = difference * (1 / 6.0f) + far_difference * (1 / 12.0f);
+    y[2] = sum + far_sum * (1 / 6.0f) + x[5];
   }
 };
 
-// M X M' of a square X of vectors, for the matrix M of a transform.
-template <typename Transform, int Inputs, int Outputs>
-ALWAYS_INLINE void sandwich(const Vector (&x)[Inputs], Vector (&result)[Outputs]) {
-  constexpr int kFrom = Transform::kInputs, kTo = Transform::kOutputs;
-  static_assert(Inputs == kFrom * kFrom && Outputs == kTo * kTo, "sizes do not fit");
-  Vector half[kTo * kFrom];
+// A square of vectors: element (i, j) starts at data[i * down + j * right].
+template <typename Float>
+struct Square {
+  Float* at(int i, int j) const { return data + i * down + j * right; }
+
+  Float* data;
+  std::int64_t down, right;
+};
+
+// to = M from M' for the matrix M of a transform. The outer loops are kept: unrolled they would need
+// more addresses than there are registers.
+template <typename Transform>
+ALWAYS_INLINE void sandwich(const Square<const float>& from, const Square<float>& to) {
+  constexpr int kFrom = Transform::kFrom, kTo = Transform::kTo;
+  Vector half[kTo][kFrom], x[kFrom], y[kTo];
+#pragma GCC unroll 1
+  for (int j = 0; j < kFrom; ++j) {
 #pragma GCC unroll 8
-  for (int j = 0; j < kFrom; ++j) Transform::apply(x + j, kFrom, half + j, kFrom);
+    for (int i = 0; i < kFrom; ++i) x[i] = load(from.at(i, j));
+    Transform::apply(x, y);
 #pragma GCC unroll 8
-  for (int i = 0; i < kTo; ++i) Transform::apply(half + i * kFrom, 1, result + i * kTo, 1);
+    for (int i = 0; i < kTo; ++i) half[i][j] = y[i];
+  }
+#pragma GCC unroll 1
+  for (int i = 0; i < kTo; ++i) {
+    Transform::apply(half[i], y);
+#pragma GCC unroll 8
+    for (int j = 0; j < kTo; ++j) store(to.at(i, j), y[j]);
+  }
 }
 
-// Reads the size x size pixels from (top, left) of an image, zero outside of it.
-template <int Size>
-inline void read_square(const Conv3x3Plan& plan, const float* image, int channels, int top,
-                        int left, int channel, Vector (&pixels)[Size * Size]) {
-  const std::int64_t start = (static_cast<std::int64_t>(top) * plan.width + left) * channels;
-  if (top >= 0 && left >= 0 && top + Size <= plan.height && left + Size <= plan.width) {
-    const float* corner = image + start + channel;
-#pragma GCC unroll 8
-    for (int y = 0; y < Size; ++y) {
-#pragma GCC unroll 8
-      for (int x = 0; x < Size; ++x) {
-        const std::int64_t pixel = static_cast<std::int64_t>(y) * plan.width + x;
-        pixels[y * Size + x] = load(corner + pixel * channels);
-      }
+// The places of a tile, whose distance is `step`.
+template <typename Float>
+Square<Float> places_at(Float* first, std::int64_t step) {
+  return {first, kPatch * step, step};
+}
+
+// The size x size pixels from (top, left) of an image of the batch, as far as they lie inside of it.
+template <typename Float>
+struct Window {
+  Window(const Conv3x3Plan& plan, Float* images, int channels, std::int64_t image, int top, int left,
+         int size)
+      : data(images + ((image * plan.height + top) * plan.width + left) * channels),
+        down(static_cast<std::int64_t>(plan.width) * channels),
+        right(channels),
+        first_row(std::max(0, -top)),
+        last_row(std::min(size, plan.height - top)),
+        first_column(std::max(0, -left)),
+        last_column(std::min(size, plan.width - left)),
+        whole(first_row == 0 && first_column == 0 && last_row == size && last_column == size) {}
+
+  Square<Float> from(int channel) const { return {data + channel, down, right}; }
+
+  // Runs visit(i, j) for the pixels inside.
+  template <typename Visit>
+  void for_each_pixel(const Visit& visit) const {
+    for (int i = first_row; i < last_row; ++i) {
+      for (int j = first_column; j < last_column; ++j) visit(i, j);
     }
-    return;
   }
-  for (int y = 0; y < Size; ++y) {
-    for (int x = 0; x < Size; ++x) {
-      const int row = top + y, column = left + x;
-      Vector value = {};
-      if (row >= 0 && row < plan.height && column >= 0 && column < plan.width) {
-        const std::int64_t pixel = static_cast<std::int64_t>(row) * plan.width + column;
-        value = load(image + pixel * channels + channel);
-      }
-      pixels[y * Size + x] = value;
-    }
-  }
+
+  Float* const data;
+  const std::int64_t down, right;
+  const int first_row, last_row, first_column, last_column;
+  const bool whole;
+};
+
+// to = M x M' of the pixels in a window, zero where there are none.
+template <typename Transform>
+void transform_pixels(const Window<const float>& window, int channel, const Square<float>& to) {
+  constexpr int kSize = Transform::kFrom;
+  if (window.whole) return sandwich<Transform>(window.from(channel), to);
+  float copies[kSize * kSize * kLanes] = {};
+  const Square<float> pixels = {copies, kSize * kLanes, kLanes};
+  const Square<const float> source = window.from(channel);
+  window.for_each_pixel([&](int i, int j) { store(pixels.at(i, j), load(source.at(i, j))); });
+  sandwich<Transform>({copies, kSize * kLanes, kLanes}, to);
 }
 
 // Calls visit(tile of the block, image, top, left) for tiles [first, first + count).
@@ -162,17 +199,11 @@ void for_each_tile(const Tiles& tiles, std::int64_t first, std::int64_t count,
 void transform_inputs(const Conv3x3Plan& plan, const Tiles& tiles, const float* x,
                       std::int64_t place_size, std::int64_t first, std::int64_t count,
                       float* transformed) {
-  const std::int64_t image_size = static_cast<std::int64_t>(plan.height) * plan.width * plan.inputs;
   for_each_tile(tiles, first, count, [&](std::int64_t tile, std::int64_t image, int top, int left) {
+    const Window<const float> window(plan, x, plan.inputs, image, top - 1, left - 1, kPatch);
     for (int channel = 0; channel < plan.inputs; channel += kLanes) {
-      Vector patch[kPlaces], result[kPlaces];
-      read_square<kPatch>(plan, x + image * image_size, plan.inputs, top - 1, left - 1, channel,
-                          patch);
-      sandwich<InputTransform>(patch, result);
       float* target = transformed + tile * plan.inputs + channel;
-      for (int place = 0; place < kPlaces; ++place) {
-        store(target + place * place_size, result[place]);
-      }
+      transform_pixels<InputTransform>(window, channel, places_at(target, place_size));
     }
   });
 }
@@ -185,23 +216,19 @@ inline std::int64_t in_panels(std::int64_t rows, std::int64_t row, int channel) 
 // y = A' product A of each tile.
 void transform_outputs(const Conv3x3Plan& plan, const Tiles& tiles, const float* products,
                        std::int64_t place_size, std::int64_t first, std::int64_t count, float* y) {
-  const std::int64_t image_size =
-      static_cast<std::int64_t>(plan.height) * plan.width * plan.outputs;
   for_each_tile(tiles, first, count, [&](std::int64_t tile, std::int64_t image, int top, int left) {
+    const Window<float> window(plan, y, plan.outputs, image, top, left, kTile);
     for (int channel = 0; channel < plan.outputs; channel += kLanes) {
-      Vector product[kPlaces], result[kTile * kTile];
       const float* source = products + in_panels(tiles.block, tile, channel);
-      for (int place = 0; place < kPlaces; ++place) {
-        product[place] = load(source + place * place_size);
+      const Square<float> target = window.from(channel);
+      if (window.whole) {
+        sandwich<OutputTransform>(places_at(source, place_size), target);
+        continue;
       }
-      sandwich<OutputTransform>(product, result);
-      for (int i = 0; i < std::min(kTile, plan.height - top); ++i) {
-        for (int j = 0; j < std::min(kTile, plan.width - left); ++j) {
-          const std::int64_t pixel = static_cast<std::int64_t>(top + i) * plan.width + left + j;
-          float* target = y + image * image_size + pixel * plan.outputs + channel;
-          store(target, result[i * kTile + j]);
-        }
-      }
+      float copies[kTile * kTile * kLanes];
+      const Square<float> pixels = {copies, kTile * kLanes, kLanes};
+      sandwich<OutputTransform>(places_at(source, place_size), pixels);
+      window.for_each_pixel([&](int i, int j) { store(target.at(i, j), load(pixels.at(i, j))); });
     }
   });
 }
@@ -210,17 +237,11 @@ void transform_outputs(const Conv3x3Plan& plan, const Tiles& tiles, const float*
 void transform_upstream(const Conv3x3Plan& plan, const Tiles& tiles, const float* dy,
                         std::int64_t place_size, std::int64_t first, std::int64_t count,
                         float* products) {
-  const std::int64_t image_size =
-      static_cast<std::int64_t>(plan.height) * plan.width * plan.outputs;
   for_each_tile(tiles, first, count, [&](std::int64_t tile, std::int64_t image, int top, int left) {
+    const Window<const float> window(plan, dy, plan.outputs, image, top, left, kTile);
     for (int channel = 0; channel < plan.outputs; channel += kLanes) {
-      Vector pixels[kTile * kTile], result[kPlaces];
-      read_square<kTile>(plan, dy + image * image_size, plan.outputs, top, left, channel, pixels);
-      sandwich<UpstreamTransform>(pixels, result);
       float* target = products + in_panels(tiles.block, tile, channel);
-      for (int place = 0; place < kPlaces; ++place) {
-        store(target + place * place_size, result[place]);
-      }
+      transform_pixels<UpstreamTransform>(window, channel, places_at(target, place_size));
     }
   });
 }
@@ -228,25 +249,23 @@ void transform_upstream(const Conv3x3Plan& plan, const Tiles& tiles, const float
 // G w G' in panels: [place][panel][input][kPanel].
 void transform_weights(const Conv3x3Plan& plan, const float* weights, bool transposed,
                        std::int64_t place_size, int first_input, int last_input, float* result) {
+  const std::int64_t tap_size = static_cast<std::int64_t>(plan.inputs) * plan.outputs;
   for (int input = first_input; input < last_input; ++input) {
     for (int output = 0; output < plan.outputs; output += kLanes) {
-      Vector taps[9], places[kPlaces];
-      for (int tap = 0; tap < 9; ++tap) {
-        if (!transposed) {
-          const std::int64_t row = static_cast<std::int64_t>(tap) * plan.inputs + input;
-          taps[tap] = load(weights + row * plan.outputs + output);
-          continue;
+      const float* source = weights + static_cast<std::int64_t>(input) * plan.outputs + output;
+      Square<const float> taps = {source, 3 * tap_size, tap_size};
+      float turned[9 * kLanes];
+      if (transposed) {  // weights: [8 - tap][output][input]
+        for (int tap = 0; tap < 9; ++tap) {
+          for (int lane = 0; lane < kLanes; ++lane) {
+            const std::int64_t row = static_cast<std::int64_t>(output + lane) * plan.inputs;
+            turned[tap * kLanes + lane] = weights[(8 - tap) * tap_size + row + input];
+          }
         }
-        for (int lane = 0; lane < kLanes; ++lane) {  // weights: [8 - tap][output][input]
-          const std::int64_t row = static_cast<std::int64_t>(8 - tap) * plan.outputs + output + lane;
-          taps[tap][lane] = weights[row * plan.inputs + input];
-        }
+        taps = {turned, 3 * kLanes, kLanes};
       }
-      sandwich<WeightTransform>(taps, places);
       float* target = result + in_panels(plan.inputs, input, output);
-      for (int place = 0; place < kPlaces; ++place) {
-        store(target + place * place_size, places[place]);
-      }
+      sandwich<WeightTransform>(taps, places_at(target, place_size));
     }
   }
 }
@@ -316,20 +335,19 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Plan& plan, const float* x, const 
   parallel_for(plan.inputs, plan.outputs * 40 * shares, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t input = begin; input < end; ++input) {
       for (int output = 0; output < plan.outputs; output += kLanes) {
-        Vector places[kPlaces], taps[9];
+        float places[kPlaces * kLanes];
         for (int place = 0; place < kPlaces; ++place) {
           Vector sum = {};
           for (int share = 0; share < shares; ++share) {
             sum += load(sums.at((share * kPlaces + place) * weight_place +
                                 in_panels(plan.inputs, input, output)));
           }
-          places[place] = sum;
+          store(places + place * kLanes, sum);
         }
-        sandwich<WeightGradientTransform>(places, taps);
-        for (int tap = 0; tap < 9; ++tap) {
-          const std::int64_t row = tap * plan.inputs + input;
-          store(dweights + row * plan.outputs + output, taps[tap]);
-        }
+        const std::int64_t tap_size = static_cast<std::int64_t>(plan.inputs) * plan.outputs;
+        float* target = dweights + static_cast<std::int64_t>(input) * plan.outputs + output;
+        sandwich<WeightGradientTransform>(places_at<const float>(places, kLanes),
+                                          {target, 3 * tap_size, tap_size});
       }
     }
   });

@@ -22,7 +22,7 @@ __attribute__((noinline)) void add_lines(const std::vector<const float*>& left, 
     for (int k = 0; k < depth; ++k, a += left_step, right += kPanel) {
       Vector line[Vectors];
 #pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) line[v] = load(right + v * kLanes);
+      for (int v = 0; v < Vectors; ++v) line[v] = load_once(right + v * kLanes);
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 2

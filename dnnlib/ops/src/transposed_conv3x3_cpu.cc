@@ -51,7 +51,7 @@ __attribute__((noinline)) void multiply_pixels(const float* const* from, const s
     for (std::int64_t k = tap.distance; k < end; ++k, weights += kPanel) {
       Vector line[Vectors];
 #pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) line[v] = load(weights + v * kLanes);
+      for (int v = 0; v < Vectors; ++v) line[v] = load_once(weights + v * kLanes);
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 2
