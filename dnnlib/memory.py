@@ -9,12 +9,12 @@ def keep_freed_memory() -> None:
     """Have this process keep the memory that it frees, for its next use.
 
     By default a large piece goes back to the system as soon as it is free. TensorFlow asks for the
-    like again a moment later, and each of its pages is then cleared and mapped anew, tens of thousands
-    for a minibatch. Takes effect for threads that start later; the peak does not grow.
+    like again a moment later, and each of its pages is then cleared and mapped anew, tens of
+    thousands for a minibatch. To be called before threads start.
     """
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallopt"):  # another C library
         return
-    library.mallopt(_ARENA_MAX, 1)  # the arenas of threads return memory whatever the thresholds say
+    library.mallopt(_ARENA_MAX, 1)  # arenas of threads give memory back in any case
     library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     library.mallopt(_MMAP_THRESHOLD, 2**30)
