@@ -50,7 +50,7 @@ def scale_channels(x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     shape = tf.shape(scale)
     ones = [1] * (x.shape.rank - 2)
     spread = tf.reshape(scale, [shape[0], *ones, shape[1]])  # [B, 1, ..., C]
-    return x * tf.cast(spread, x.dtype)
+    return tf.cast(tf.cast(x, tf.float32) * tf.cast(spread, tf.float32), x.dtype)
 
 
 def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
