@@ -104,7 +104,8 @@ class ModulatedConv(tf.Module):
 
     The style of sample b is s_b = y_b A + b + 1. With demodulation, w'_b = w s_b is normalised over
     its inputs. Computed as scale input, convolve with the shared w, scale output: equal to a
-    convolution with weights of its own for each sample, up to rounding.
+    convolution with weights of its own for each sample, up to rounding. 1x1 convolutions are
+    products with such weights.
     With style=False the style has no effect; its variables exist in the official checkpoints.
     """
 
@@ -122,37 +123,40 @@ class ModulatedConv(tf.Module):
         kernel: tuple[float, ...] = (1, 3, 3, 1),
     ):
         super().__init__()
-        self.resample = resample
-        self.kernel = setup_kernel(kernel)
+        self.resampling = {"resample": resample, "kernel": setup_kernel(kernel)}
+        self.is_pointwise = size == 1 and resample is None
         self.style = style
         self.demodulate = demodulate
         self.scale = 1 / math.sqrt(size * size * inputs)
         self.weight = scope.normal("weight", [size, size, inputs, outputs])
         self.modulation = _Modulation(scope, w_dim, inputs)
 
-    def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """x: [B, H, W, inputs], y: [B, w_dim] -> [B, H', W', outputs]."""
-        x, scale = self.apart(x, y)
-        return x if scale is None else scale_channels(x, scale)
+    def __call__(
+        self, x: tf.Tensor, y: tf.Tensor, scale: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return [B, H', W', outputs] before demodulation, and what that multiplies by, or None.
 
-    def apart(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Return the result before demodulation, and the scale [B, outputs] that is left, if any.
-
-        For what can take in the scale at no cost.
+        x: [B, H, W, inputs], y: [B, w_dim]. The factors [B, outputs] are left to what comes next, as
+        it may take them in at no cost. So does this: scale [B, inputs] or None multiplies x first.
         """
         weight = self.weight * self.scale  # [kh, kw, inputs, outputs]
-        if not self.style:
-            return self._convolve(x, weight), None
-        style = self.modulation(y)  # [B, inputs]
-        x = self._convolve(scale_channels(x, style), weight)
-        if not self.demodulate:
-            return x, None
-        power = tf.reduce_sum(tf.square(weight), [0, 1])  # [inputs, outputs]
-        return x, tf.math.rsqrt(tf.matmul(tf.square(style), power) + 1e-8)
+        demodulation = None
+        if self.style:
+            style = self.modulation(y)  # [B, inputs]
+            if self.demodulate:
+                power = tf.reduce_sum(tf.square(weight), [0, 1])  # [inputs, outputs]
+                demodulation = tf.math.rsqrt(tf.matmul(tf.square(style), power) + 1e-8)
+            scale = style if scale is None else style * scale
+        return self._convolve(x, scale, weight), demodulation
 
-    def _convolve(self, x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-        weight = tf.cast(weight, x.dtype)
-        return convolve(x, weight, resample=self.resample, kernel=self.kernel)
+    def _convolve(self, x: tf.Tensor, scale: tf.Tensor | None, weight: tf.Tensor) -> tf.Tensor:
+        if scale is None:
+            return convolve(x, tf.cast(weight, x.dtype), **self.resampling)
+        if self.is_pointwise:  # a weight of its own for each sample is cheaper than scaling x
+            weights = tf.cast(weight[0, 0] * scale[:, :, None], x.dtype)  # [B, inputs, outputs]
+            pixels = tf.reshape(x, [-1, x.shape[1] * x.shape[2], x.shape[3]])
+            return tf.reshape(tf.matmul(pixels, weights), [-1, *x.shape[1:3], weights.shape[2]])
+        return convolve(scale_channels(x, scale), tf.cast(weight, x.dtype), **self.resampling)
 
 
 class _Modulation(tf.Module):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.ops import activation_gain, bias_act, setup_kernel, upsample2d
+from dnnlib.ops import activation_gain, bias_act, scale_channels, setup_kernel, upsample2d
 from dnnlib.random_streams import RandomStream
 from gansformer.canvas import Canvas, channels_at
 from gansformer.config import GeneratorConfig
@@ -61,12 +61,12 @@ class SynthesisLayer(tf.Module):
         self, x: tf.Tensor, style: tf.Tensor, positions, inputs: Inputs, carried: Carried
     ) -> tuple[tf.Tensor, Carried]:
         """x: [B, H, W, C], style: [B, w_dim], positions: grid -> Places."""
+        x, scale = self.conv(x, style)
         if self.attention.is_active:
-            x, scale = self.conv.apart(x, style)
             places = positions(self.log2)
             x, carried = self.attention(x, scale, self.index, places, inputs, carried)
-        else:
-            x = self.conv(x, style)
+        elif scale is not None:
+            x = scale_channels(x, scale)
         return self.finish(x, inputs.noise and inputs.noise[self.index]), carried
 
     def finish(self, x: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
@@ -94,10 +94,12 @@ class ToRgb(tf.Module):
 
     def __call__(self, x: tf.Tensor, style: tf.Tensor, extra_style: tf.Tensor) -> tf.Tensor:
         """x: [B, H, W, C], styles [B, w_dim] -> float32 [B, H, W, channels]."""
+        scale = None
         if self.extra is not None:
-            x = self.extra(x, extra_style)
+            x, scale = self.extra(x, extra_style)
         # A bfloat16 colour has fewer levels than a picture file; D would learn to see the steps.
-        rgb = self.conv(tf.cast(x, tf.float32), style) + self.bias
+        rgb, _ = self.conv(tf.cast(x, tf.float32), style, scale)
+        rgb += self.bias
         return tf.tanh(rgb) if self.tanh else rgb
 
 

@@ -95,8 +95,13 @@ def test_wrong_inputs(tiny_generator, call, message):
 def test_summary_counts_all_parameters(tiny_networks, capsys):
     for network in tiny_networks:
         network.summary()
+        lines = capsys.readouterr().out.splitlines()
         total = sum(int(np.prod(v.shape)) for v in network.trainable_variables)
-        assert f"{total:,}" in capsys.readouterr().out.splitlines()[-1]
+        assert f"{total:,}" in lines[-1]
+        layers = {line.split()[0] for line in lines[2:-3]}
+        for name in variables_by_name(network):
+            if name.endswith(("/weight", "/mod_weight")):
+                assert name.rpartition("/")[0] in layers
 
 
 def test_bfloat16_stays_close(tiny_generator):
