@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from dnnlib.ops import attention_gain, scale_channels
+from dnnlib.ops import scale_channels
 from dnnlib.random_streams import RandomStream
 from gansformer.elements import Elements, multiply_heads, project, split_heads
 from gansformer.layers import Dense
@@ -130,7 +130,8 @@ class Attention(tf.Module):
         assignment: [B, A, T, F] for centroids="carried". scale: [B, C], what x is to be multiplied
         by first. random: given in training, for dropout.
         """
-        if scale is not None and not self._takes_scale:
+        is_gain = self._is_gain(random)
+        if scale is not None and not (is_gain and self.collect is None):
             x, scale = scale_channels(x, scale), None
         elements = Elements(
             x,
@@ -147,36 +148,37 @@ class Attention(tf.Module):
                 keys = self._keys(y, to_positions)  # [B, A, T, h]
             else:
                 keys = self.collect(x, y, from_positions, to_positions)  # [B, A, T, h]
-            probabilities = self._attend_keys(elements, keys, bias, random)
+            # The official code rescales once for each iteration.
+            comparison = keys, self.head_size ** (-self.iterations / 2), bias
         else:
-            centroids = self._first_centroids(elements, assignment)  # [B or 1, A, T, 2h]
-            probabilities = self._attend_centroids(elements, centroids, bias, random)
-        if self.to_gate:
-            gate = self.to_gate(y, to_positions, 0.0)  # [B, T, A]
-            probabilities *= tf.transpose(gate, [0, 2, 1])[:, None]
-        if self.from_gate:
-            probabilities *= self.from_gate(x, from_positions, 1.0)[..., None]  # [B, F, A, 1]
+            # [B or 1, A, T, 2h]
+            centroids = self._last_centroids(elements, assignment, bias, random)
+            random = random and random.fold(f"iteration{self.iterations - 1}")
+            comparison = centroids, self.head_size**-0.5, bias
+        values = self._values(y)
+        if is_gain:
+            plus_one = values + tf.one_hot([values.shape[1] - 1], values.shape[1])[:, :, None]
+            features, probabilities = elements.attend_gain(
+                *comparison, plus_one, normalize=self.norm != "none"
+            )
+        else:
+            probabilities = self._dropout(elements.attend(*comparison), random)  # [B, F, A, T]
+            if self.to_gate:
+                gate = self.to_gate(y, to_positions, 0.0)  # [B, T, A]
+                probabilities *= tf.transpose(gate, [0, 2, 1])[:, None]
+            if self.from_gate:
+                probabilities *= self.from_gate(x, from_positions, 1.0)[..., None]  # [B, F, A, 1]
+            features = self._integrate(x, probabilities, values)
         assignment = _assign(probabilities) if self.clusters else None
-        features = self._integrate(x, scale, probabilities, y)
         return AttentionResult(features, probabilities, assignment)
 
-    @property
-    def _is_gain(self) -> bool:
-        """Whether the features are multiplied only, position by position."""
-        return self.integration == "mul" and self.norm != "instance"
-
-    @property
-    def _takes_scale(self) -> bool:
-        """Whether a scale of x costs nothing here."""
-        return self._is_gain and self.collect is None and not self.from_gate
+    def _is_gain(self, random: RandomStream | None) -> bool:
+        """Whether x is multiplied only, position by position, by what the softmax itself gives."""
+        gated = self.to_gate or self.from_gate or (random is not None and self.dropout)
+        return self.integration == "mul" and self.norm != "instance" and not gated
 
     def _keys(self, y: tf.Tensor, to_positions: tf.Tensor | None) -> tf.Tensor:
         return split_heads(project(y, to_positions, self.key, self.to_position), self.heads)
-
-    def _attend_keys(self, elements, keys, bias, random) -> tf.Tensor:
-        # The official code rescales once for each iteration.
-        scale = self.head_size ** (-self.iterations / 2)
-        return self._dropout(elements.attend(keys, scale, bias), random)  # [B, F, A, T]
 
     def _first_centroids(self, elements, assignment: tf.Tensor | None) -> tf.Tensor:
         if self.centroids == "learned":
@@ -186,15 +188,15 @@ class Attention(tf.Module):
         centroids = self.queries_to_centroids(elements.project())  # [B, F = T, 2d]
         return split_heads(centroids, self.heads)  # [B, A, T, 2h]
 
-    def _attend_centroids(self, elements, centroids, bias, random) -> tf.Tensor:
-        probabilities = None
-        for iteration, weights in enumerate(self.score_weights):
-            if iteration:
-                centroids = elements.centroids(_assign(probabilities))
-            probabilities = elements.attend(centroids * weights, self.head_size**-0.5, bias)
+    def _last_centroids(self, elements, assignment: tf.Tensor | None, bias, random) -> tf.Tensor:
+        """Return the weighted centroids of the last iteration."""
+        centroids = self._first_centroids(elements, assignment) * self.score_weights[0]
+        for iteration, weights in enumerate(self.score_weights[1:]):
+            probabilities = elements.attend(centroids, self.head_size**-0.5, bias)
             stream = random and random.fold(f"iteration{iteration}")
             probabilities = self._dropout(probabilities, stream)
-        return probabilities  # [B, F, A, T]
+            centroids = elements.centroids(_assign(probabilities)) * weights
+        return centroids
 
     def _dropout(self, probabilities: tf.Tensor, random: RandomStream | None) -> tf.Tensor:
         """Drop single probabilities, and whole columns of a head, each at half the rate."""
@@ -210,15 +212,9 @@ class Attention(tf.Module):
             probabilities *= tf.cast(kept, probabilities.dtype) / keep
         return probabilities
 
-    def _integrate(self, x, scale: tf.Tensor | None, probabilities, y) -> tf.Tensor:
+    def _integrate(self, x, probabilities: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         """Normalise x and add, multiply by, or both, the control o = concat_heads(P V) Wo + bo."""
-        values = self._values(y)
         probabilities = tf.reshape(probabilities, [-1, probabilities.shape[1], values.shape[1] - 1])
-        if self._is_gain:
-            if scale is None:
-                scale = tf.ones([tf.shape(x)[0], x.shape[2]])
-            plus_one = values + tf.one_hot([values.shape[1] - 1], values.shape[1])[:, :, None]
-            return attention_gain(x, scale, probabilities, plus_one, normalize=self.norm != "none")
         left = tf.concat([probabilities, tf.ones_like(probabilities[:, :, :1])], axis=2)
         control = tf.matmul(tf.cast(left, x.dtype), tf.cast(values, x.dtype))
         mean, inverse = statistics(x, norm=self.norm, integration=self.integration)

@@ -6,7 +6,7 @@ is done with these is done to the few targets that they meet.
 
 import tensorflow as tf
 
-from dnnlib.ops import attention_probabilities, scale_channels
+from dnnlib.ops import attention_gain, attention_probabilities, scale_channels
 from gansformer.layers import Dense
 from gansformer.positions import Places
 
@@ -54,16 +54,46 @@ class Elements:
 
         targets: [B or 1, A, T, h]; bias: [B, A T] or None.
         """
-        weights, rows, columns = self._compare(targets * factor)
+        comparison = self._compare_with_bias(targets * factor, bias)
+        probabilities = attention_probabilities(self.x, *comparison, heads=self.heads)
+        return self._by_head(probabilities)
+
+    def attend_gain(
+        self,
+        targets: tf.Tensor,
+        factor: float,
+        bias: tf.Tensor | None,
+        values: tf.Tensor,
+        *,
+        normalize: bool,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return X ([P | 1] values) [B, F, C] and P, what `attend` returns.
+
+        values: [B, A T + 1, C]. normalize: divide X by its root mean square over C.
+        """
+        comparison = self._compare_with_bias(targets * factor, bias)
+        scale = self.scale
+        if scale is None:
+            scale = tf.ones([tf.shape(self.x)[0], self.x.shape[2]])
+        features, probabilities = attention_gain(
+            self.x, *comparison, scale, values, heads=self.heads, normalize=normalize
+        )
+        return features, self._by_head(probabilities)
+
+    def _by_head(self, probabilities: tf.Tensor) -> tf.Tensor:
+        _, positions, columns = probabilities.shape
+        return tf.reshape(probabilities, [-1, positions, self.heads, columns // self.heads])
+
+    def _compare_with_bias(self, targets, bias: tf.Tensor | None) -> list[tf.Tensor]:
+        """Return what `_compare` returns, for B samples, the bias being part of it."""
+        weights, rows, columns = self._compare(targets)
         if bias is not None:
             columns += bias[:, None]
         batch = tf.shape(self.x)[0]
-        weights, rows, columns = (
+        return [
             tensor if tensor.shape[0] != 1 else tf.broadcast_to(tensor, [batch, *tensor.shape[1:]])
             for tensor in (weights, rows, columns)
-        )
-        probabilities = attention_probabilities(self.x, weights, rows, columns, heads=self.heads)
-        return tf.reshape(probabilities, [-1, self.x.shape[1], self.heads, targets.shape[2]])
+        ]
 
     def scores(self, targets: tf.Tensor) -> tf.Tensor:
         """Return the inner products with targets [B, A, T, h], float32 [B, F, A, T]."""

@@ -136,8 +136,9 @@ class ModulatedConv(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return [B, H', W', outputs] before demodulation, and what that multiplies by, or None.
 
-        x: [B, H, W, inputs], y: [B, w_dim]. The factors [B, outputs] are left to what comes next, as
-        it may take them in at no cost. So does this: scale [B, inputs] or None multiplies x first.
+        x: [B, H, W, inputs], y: [B, w_dim]. The factors [B, outputs] are left to what comes next,
+        which may take them in at no cost. So does this: scale [B, inputs] or None is what x is to
+        be multiplied by first.
         """
         weight = self.weight * self.scale  # [kh, kw, inputs, outputs]
         demodulation = None

@@ -39,8 +39,10 @@ def _attention_scores(operation: tf.Operation) -> int:
     return operation.outputs[0].shape.num_elements() * operation.inputs[0].shape[-1]
 
 
-def _attention_values(operation: tf.Operation) -> int:
-    return operation.outputs[0].shape.num_elements() * operation.inputs[3].shape[1]
+def _attention_gain(operation: tf.Operation) -> int:
+    """Scores and values: each channel of a position meets each target, and a bias."""
+    targets = operation.inputs[1].shape[1]
+    return operation.outputs[0].shape.num_elements() * (2 * targets + 1)
 
 
 def _transposed_convolution(operation: tf.Operation) -> int:
@@ -75,7 +77,7 @@ _COUNTS = {
     "GansformerConv3x3": _fast_convolution,
     "GansformerTransposedConv3x3": _fast_transposed_convolution,
     "GansformerAttentionProbabilities": _attention_scores,
-    "GansformerAttentionGain": _attention_values,
+    "GansformerAttentionGain": _attention_gain,
     "Conv2DBackpropInput": _transposed_convolution,
     "MatMul": _matrix_product,
     "BatchMatMulV2": _matrix_product,

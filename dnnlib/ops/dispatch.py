@@ -117,48 +117,60 @@ def attention_probabilities(
     x: [B, F, C] of float32, bfloat16 or float16; weights: [B, A T, C], row_scores: [B, R, A T] and
     column_scores: [B, N, A T], float32. Differentiable to any order.
     """
-    x = _check_float(x, "attention_probabilities")
-    weights, row_scores, column_scores = map(
-        tf.convert_to_tensor, (weights, row_scores, column_scores)
+    arguments = _check_attention(
+        "attention_probabilities", heads, x, weights, row_scores, column_scores
     )
-    targets = weights.shape[1]
-    positions = row_scores.shape[1] * column_scores.shape[1]
-    good = x.shape[1:] == [positions, weights.shape[2]] and targets % heads == 0
-    if not good or {row_scores.shape[2], column_scores.shape[2]} != {targets}:
-        raise ValueError(
-            f"attention_probabilities: weights {weights.shape}, row_scores {row_scores.shape} and "
-            f"column_scores {column_scores.shape} do not fit x {x.shape}"
-        )
-    return live_operations().attention_probabilities(
-        x, weights, row_scores, column_scores, heads=heads
-    )
+    return live_operations().attention_probabilities(*arguments, heads=heads)
 
 
 @tf.autograph.experimental.do_not_convert
 def attention_gain(
     x: tf.Tensor,
+    weights: tf.Tensor,
+    row_scores: tf.Tensor,
+    column_scores: tf.Tensor,
     scale: tf.Tensor,
-    probabilities: tf.Tensor,
     values: tf.Tensor,
     *,
+    heads: int = 1,
     normalize: bool = False,
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Multiply features by what their positions attend to: u * ([probabilities | 1] values).
 
-    u is x * scale, with `normalize` divided by its root mean square over C.
+    u is x * scale, with `normalize` divided by its root mean square over C. The probabilities are
+    `attention_probabilities` of the first arguments; x there is not multiplied by scale. On CPUs
+    value and gradient read the features once.
 
-    x: [B, F, C] of float32, bfloat16 or float16; scale: [B, C], probabilities: [B, F, M] and
-    values: [B, M + 1, C], float32. Returns the shape and type of x. Differentiable to any order.
+    x: [B, F, C] of float32, bfloat16 or float16; scale: [B, C], values: [B, A T + 1, C], float32.
+    Returns the shape and type of x, and the probabilities, float32 [B, F, A T]. Differentiable to
+    any order.
     """
-    x = _check_float(x, "attention_gain")
-    scale, probabilities, values = map(tf.convert_to_tensor, (scale, probabilities, values))
-    good = scale.shape[1:] == x.shape[2:]
-    if not good or values.shape[1:] != [probabilities.shape[2] + 1, x.shape[2]]:
+    arguments = _check_attention("attention_gain", heads, x, weights, row_scores, column_scores)
+    scale, values = map(tf.convert_to_tensor, (scale, values))
+    channels, targets = arguments[0].shape[2], arguments[1].shape[1]
+    if scale.shape[1:] != [channels] or values.shape[1:] != [targets + 1, channels]:
         raise ValueError(
-            f"attention_gain: scale {scale.shape}, values {values.shape} and probabilities "
-            f"{probabilities.shape} do not fit x {x.shape}"
+            f"attention_gain: scale {scale.shape} and values {values.shape} do not fit "
+            f"x {arguments[0].shape} and weights {arguments[1].shape}"
         )
-    return live_operations().attention_gain(x, scale, probabilities, values, normalize=normalize)
+    return live_operations().attention_gain(
+        *arguments, scale, values, heads=heads, normalize=normalize
+    )
+
+
+def _check_attention(where: str, heads: int, *arguments) -> list[tf.Tensor]:
+    """Return x, weights, row_scores and column_scores as tensors that fit together."""
+    x = _check_float(arguments[0], where)
+    weights, row_scores, column_scores = map(tf.convert_to_tensor, arguments[1:])
+    targets = weights.shape[1]
+    positions = row_scores.shape[1] * column_scores.shape[1]
+    good = x.shape[1:] == [positions, weights.shape[2]] and targets % heads == 0
+    if not good or {row_scores.shape[2], column_scores.shape[2]} != {targets}:
+        raise ValueError(
+            f"{where}: weights {weights.shape}, row_scores {row_scores.shape} and "
+            f"column_scores {column_scores.shape} do not fit x {x.shape}"
+        )
+    return [x, weights, row_scores, column_scores]
 
 
 def _check_float(x: tf.Tensor, where: str) -> tf.Tensor:

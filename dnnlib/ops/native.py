@@ -101,12 +101,15 @@ class NativeOps:
             return reference.attention_probabilities(*arguments, heads=heads)
         return native_cpu.attention_probabilities(self._library, *arguments, heads)
 
-    def attention_gain(self, x, scale, probabilities, values, *, normalize: bool) -> tf.Tensor:
-        """Return x * scale * ([probabilities | 1] values), x scale normalised if `normalize`."""
-        arguments = (x, scale, probabilities, values)
-        if self._has_cuda or probabilities.shape[2] > native_cpu.MAXIMUM_TARGETS:
-            return reference.attention_gain(*arguments, normalize=normalize)
-        return native_cpu.attention_gain(self._library, *arguments, normalize)
+    def attention_gain(
+        self, x, weights, row_scores, column_scores, scale, values, *, heads: int, normalize: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return x scale * ([probabilities | 1] values), normalised if asked; the probabilities."""
+        arguments = (x, weights, row_scores, column_scores, scale, values)
+        options = {"heads": heads, "normalize": normalize}
+        if self._has_cuda or weights.shape[1] // heads > native_cpu.MAXIMUM_TARGETS:
+            return reference.attention_gain(*arguments, **options)
+        return native_cpu.attention_gain(self._library, *arguments, **options)
 
     def _can_convolve(self, x: tf.Tensor, weights: tf.Tensor) -> bool:
         """Whether a native 3x3 convolution (CPU, float32) takes these."""

@@ -135,11 +135,11 @@ def _strided_weights(library, large: tf.Tensor, small: tf.Tensor, *, flipped: bo
 def attention_probabilities(library, x, weights, row_scores, column_scores, heads: int):
     """Return the softmax of x weights^T + row_scores + column_scores, see dispatch.py."""
 
-    def gradient(probabilities, upstream, x, weights, row_scores, column_scores):
+    def gradient(outputs, upstream, x, weights, row_scores, column_scores):
         return tuple(
             library.gansformer_attention_probabilities_gradient(
-                upstream=upstream,
-                probabilities=probabilities,
+                upstream=upstream[0],
+                probabilities=outputs[0],
                 x=x,
                 weights=weights,
                 heads=heads,
@@ -147,57 +147,72 @@ def attention_probabilities(library, x, weights, row_scores, column_scores, head
             )
         )
 
-    value = partial(library.gansformer_attention_probabilities, heads=heads)
-    plain = partial(reference.attention_probabilities, heads=heads)
-    return _differentiable(value, gradient, plain)(x, weights, row_scores, column_scores)
+    def value(*inputs):
+        return (library.gansformer_attention_probabilities(*inputs, heads=heads),)
+
+    def plain(*inputs):
+        return (reference.attention_probabilities(*inputs, heads=heads),)
+
+    return _differentiable(value, gradient, plain)(x, weights, row_scores, column_scores)[0]
 
 
-def attention_gain(library, x, scale, probabilities, values, normalize: bool) -> tf.Tensor:
-    """Return x * scale * ([probabilities | 1] values), see dispatch.py."""
+def attention_gain(library, *inputs: tf.Tensor, heads: int, normalize: bool):
+    """Return x * scale * ([probabilities | 1] values) and the probabilities, see dispatch.py."""
 
-    def gradient(y, upstream, x, scale, probabilities, values):
+    def gradient(outputs, upstream, x, weights, row_scores, column_scores, scale, values):
         return tuple(
             library.gansformer_attention_gain_gradient(
-                upstream=upstream,
+                dy=upstream[0],
+                dprobabilities=upstream[1],
+                probabilities=outputs[1],
                 x=x,
+                weights=weights,
                 scale=scale,
-                probabilities=probabilities,
                 values=values,
+                heads=heads,
                 normalize=normalize,
+                grid_columns=column_scores.shape[1],
             )
         )
 
-    value = partial(library.gansformer_attention_gain, normalize=normalize)
-    plain = partial(reference.attention_gain, normalize=normalize)
-    return _differentiable(value, gradient, plain)(x, scale, probabilities, values)
+    options = {"heads": heads, "normalize": normalize}
+
+    def value(*inputs):
+        return tuple(library.gansformer_attention_gain(*inputs, **options))
+
+    return _differentiable(value, gradient, partial(reference.attention_gain, **options))(*inputs)
 
 
 def _differentiable(value: Callable, gradient: Callable, plain: Callable) -> Callable:
     """Return the function y = value(*x) whose first derivative is gradient(y, dy, *x).
 
-    Higher derivatives, which only some regularisers need, are those of the same function `plain`.
+    y is a tuple. Higher derivatives, which only some regularisers need, are those of the same
+    function `plain`.
     """
 
     def first_derivative(y, dy, inputs):
         @tf.custom_gradient
-        def apply(dy, *inputs):
+        def apply(*dy_and_inputs):
+            dy, inputs = dy_and_inputs[: len(y)], dy_and_inputs[len(y) :]
+
             def second(*upstream):
                 with tf.GradientTape() as outer:
-                    outer.watch([dy, *inputs])
+                    outer.watch(dy_and_inputs)
                     with tf.GradientTape() as inner:
                         inner.watch(inputs)
                         plain_y = plain(*inputs)
                     result = inner.gradient(plain_y, inputs, dy, unconnected_gradients="zero")
                 zero = {"unconnected_gradients": "zero"}
-                return outer.gradient(result, [dy, *inputs], list(upstream), **zero)
+                return outer.gradient(result, dy_and_inputs, list(upstream), **zero)
 
             return gradient(y, dy, *inputs), second
 
-        return apply(dy, *inputs)
+        return apply(*dy, *inputs)
 
     @tf.custom_gradient
     def apply(*inputs):
         y = value(*inputs)
-        return y, lambda dy: first_derivative(tf.stop_gradient(y), dy, inputs)
+        known = [tf.stop_gradient(tensor) for tensor in y]
+        return y, lambda *dy: first_derivative(known, dy, inputs)
 
     return apply

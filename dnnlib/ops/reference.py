@@ -1,8 +1,9 @@
 """The operations in plain TensorFlow: the tested definition, and the automatic fallback.
 
 TensorFlow differentiates these functions itself, to any order. 16-bit inputs are computed in
-float32 and rounded once at the end, as the native kernels do. The forms below were the fastest of
-those measured on CPUs (banded matrix products and shifted sums were 3 to 30 times slower).
+float32 and rounded once at the end, as the native kernels do; convolutions and matrix products stay
+in 16 bit, where processors have instructions for them. The forms below were the fastest of those
+measured on CPUs (banded matrix products and shifted sums were 3 to 30 times slower).
 """
 
 import numpy as np
@@ -104,15 +105,25 @@ def attention_probabilities(
 
 
 def attention_gain(
-    x: tf.Tensor, scale: tf.Tensor, probabilities: tf.Tensor, values: tf.Tensor, *, normalize: bool
-) -> tf.Tensor:
-    """Return u * ([probabilities | 1] values), u = x * scale, normalised if asked."""
-    x = scale_channels(x, scale)
-    left = tf.concat([probabilities, tf.ones_like(probabilities[:, :, :1])], axis=2)
+    x: tf.Tensor,
+    weights: tf.Tensor,
+    row_scores: tf.Tensor,
+    column_scores: tf.Tensor,
+    scale: tf.Tensor,
+    values: tf.Tensor,
+    *,
+    heads: int,
+    normalize: bool,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return u * ([probabilities | 1] values), u = x * scale or its direction; probabilities."""
+    shares = attention_probabilities(x, weights, row_scores, column_scores, heads=heads)
+    u = tf.cast(x, tf.float32) * scale[:, None]
+    left = tf.concat([shares, tf.ones_like(shares[:, :, :1])], axis=2)
     if normalize:  # one number for each position: it enters the same product
-        power = tf.reduce_mean(tf.square(x), axis=2, keepdims=True)
-        left *= tf.math.rsqrt(tf.cast(power, tf.float32) + 1e-8)
-    return x * tf.matmul(tf.cast(left, x.dtype), tf.cast(values, x.dtype))
+        power = tf.reduce_mean(tf.square(u), axis=2, keepdims=True)
+        left *= tf.math.rsqrt(power + 1e-8)
+    gain = tf.matmul(tf.cast(left, x.dtype), tf.cast(values, x.dtype))
+    return tf.cast(u * tf.cast(gain, tf.float32), x.dtype), shares
 
 
 _ACTIVATE = {

@@ -21,16 +21,22 @@ def probabilities(x, weights, row_scores, column_scores, heads):
     return (e / e.sum(-1, keepdims=True)).reshape(*scores.shape[:2], -1)
 
 
-def gain(x, scale, shares, values, normalize):
-    x = np.float64(x) * scale[:, None]
+def gain(x, weights, row_scores, column_scores, scale, values, heads, normalize):
+    """The features and the probabilities, side by side: one array [B, F, C + A T]."""
+    shares = probabilities(x, weights, row_scores, column_scores, heads)
+    u = np.float64(x) * scale[:, None]
     if normalize:
-        x = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-8)
+        u = u / np.sqrt((u**2).mean(-1, keepdims=True) + 1e-8)
     left = np.concatenate([shares, np.ones((*shares.shape[:2], 1))], axis=2)
-    return x * (left @ np.float64(values))
+    return np.concatenate([u * (left @ np.float64(values)), shares], axis=2)
+
+
+def attention_gain(*arrays, **options):
+    return tf.concat(ops.attention_gain(*arrays, **options), axis=2)
 
 
 # Positions around blocks of 64 and units of 1024; widths around vectors of 16.
-PROBABILITIES = [  # batch, rows, columns, channels, heads, targets
+SHAPES = [  # batch, rows, columns, channels, heads, targets
     (2, 4, 4, 16, 1, 16),
     (3, 65, 1, 33, 2, 5),
     (2, 17, 64, 32, 1, 16),
@@ -50,25 +56,15 @@ def probability_inputs(case):
     ], {"heads": heads}
 
 
-GAINS = [  # batch, positions, channels, targets
-    (2, 16, 16, 16),
-    (3, 65, 33, 5),
-    (2, 1030, 32, 17),
-    (1, 7, 3, 40),
-    (2, 1096, 48, 16),
-]
-
-
 def gain_inputs(case, normalize):
-    batch, positions, channels, targets = case
-    shares = np.abs(normal(batch, positions, targets))
-    values = normal(batch, targets + 1, channels)
-    arrays = [normal(batch, positions, channels), normal(batch, channels), shares, values]
-    return arrays, {"normalize": normalize}
+    batch, _, _, channels, heads, targets = case
+    arrays, options = probability_inputs(case)
+    factors = [normal(batch, channels), normal(batch, heads * targets + 1, channels)]
+    return arrays + factors, options | {"normalize": normalize}
 
 
-CASES = [(ops.attention_probabilities, probabilities, probability_inputs(c)) for c in PROBABILITIES]
-CASES += [(ops.attention_gain, gain, gain_inputs(c, n)) for c in GAINS for n in (False, True)]
+CASES = [(ops.attention_probabilities, probabilities, probability_inputs(c)) for c in SHAPES]
+CASES += [(attention_gain, gain, gain_inputs(c, n)) for c in SHAPES for n in (False, True)]
 
 
 @pytest.mark.parametrize(("operation", "definition", "inputs"), CASES)
@@ -134,26 +130,37 @@ def test_derivatives(live, operation, definition, inputs):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_sixteen_bits(live, dtype):
-    arrays, options = gain_inputs((2, 65, 32, 16), True)
+    arrays, options = gain_inputs((2, 5, 13, 32, 1, 16), True)
     x = tf.cast(arrays[0], dtype)
-    y = ops.attention_gain(x, *map(tf.constant, arrays[1:]), **options)
-    assert y.dtype == x.dtype
-    expected = gain(tf.cast(x, tf.float32).numpy(), *arrays[1:], True)
+    y, shares = ops.attention_gain(x, *map(tf.constant, arrays[1:]), **options)
+    assert y.dtype == x.dtype and shares.dtype == tf.float32
+    expected = gain(tf.cast(x, tf.float32).numpy(), *arrays[1:], *options.values())
     np.testing.assert_allclose(
-        tf.cast(y, tf.float32), expected, rtol=0.02, atol=0.01 * np.abs(expected).max()
+        tf.cast(y, tf.float32), expected[..., :32], rtol=0.02, atol=0.01 * np.abs(expected).max()
     )
-    arrays, options = probability_inputs(PROBABILITIES[0])
-    shares = ops.attention_probabilities(tf.cast(arrays[0], dtype), *arrays[1:], **options)
-    expected = probabilities(tf.cast(tf.cast(arrays[0], dtype), tf.float32).numpy(), *arrays[1:], 1)
-    assert shares.dtype == tf.float32
-    np.testing.assert_allclose(shares, expected, atol=0.01)
+    np.testing.assert_allclose(shares, expected[..., 32:], atol=0.01)
+    alone = ops.attention_probabilities(x, *arrays[1:4], heads=1)
+    np.testing.assert_array_equal(alone, shares)
+
+
+def test_large_float16_features_have_a_norm(live):
+    """Their squares are beyond the range of float16."""
+    arrays, options = gain_inputs((2, 4, 4, 32, 1, 16), True)
+    large = tf.cast(1000 * arrays[0], tf.float16)
+    arrays[1] /= 1000
+    y, _ = ops.attention_gain(large, *map(tf.constant, arrays[1:]), **options)
+    expected = gain(tf.cast(large, tf.float32).numpy(), *arrays[1:], *options.values())
+    np.testing.assert_allclose(
+        tf.cast(y, tf.float32), expected[..., :32], rtol=0.02, atol=0.01 * np.abs(y).max()
+    )
 
 
 def test_wrong_shapes_are_told():
     x = normal(2, 4, 8)
+    fitting = normal(2, 3, 8), normal(2, 2, 3), normal(2, 2, 3)
     with pytest.raises(ValueError, match="do not fit x"):
         ops.attention_probabilities(x, normal(2, 16, 8), normal(2, 2, 16), normal(2, 3, 16))
     with pytest.raises(ValueError, match="do not fit x"):
-        ops.attention_gain(x, normal(2, 8), normal(2, 4, 3), normal(2, 3, 8))
+        ops.attention_gain(x, *fitting, normal(2, 8), normal(2, 3, 8))
     with pytest.raises(ValueError, match="do not fit x"):
-        ops.attention_gain(x, normal(2, 7), normal(2, 4, 3), normal(2, 4, 8))
+        ops.attention_gain(x, *fitting, normal(2, 7), normal(2, 4, 8))

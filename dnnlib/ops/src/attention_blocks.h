@@ -89,6 +89,10 @@ class UnitSums {
   std::vector<float> values_;
 };
 
+inline void clear(const Buffer& buffer, std::int64_t size) {
+  std::fill(buffer.at(0), buffer.at(size), 0.0f);
+}
+
 template <typename T>
 void copy_row(const T* source, int count, float* target) {
   for (int i = 0; i < count; ++i) target[i] = to_float(source[i]);

@@ -1,158 +1,212 @@
-// Features multiplied by what their positions attend to, on the CPU.
+// Attention whose result multiplies the features, on the CPU.
 #include <cmath>
 
-#include "attention_blocks.h"
+#include "attention_probabilities.h"
 
 namespace gansformer {
 namespace {
 
-float inverse_norm(const float* row, std::int64_t width, int channels) {
-  return 1.0f / std::sqrt(inner_product(row, row, width) / channels + 1e-8f);
-}
+// 1 / the root mean square of `channels` numbers, from the sum of their squares.
+float inverse_norm(float power, int channels) { return 1.0f / std::sqrt(power / channels + 1e-8f); }
 
-// Rows of the values but the last, with room for whole vectors.
-void read_values(const AttentionPlan& plan, const float* values, std::int64_t width,
-                 const Buffer& rows) {
-  for (int t = 0; t < plan.targets; ++t) {
-    copy_row(values + t * plan.channels, plan.channels, rows.at(t * width));
+// The gain of a sample's positions. The scale of the features is part of its rows, which are the
+// values with zeros up to whole vectors.
+class Gains {
+ public:
+  Gains(const AttentionPlan& plan, const Unit& unit, const AttentionGain& gain)
+      : channels_(plan.channels),
+        targets_(plan.heads * plan.targets),
+        width_(round_up(channels_, kLanes)),
+        rows_((targets_ + 1) * width_),
+        squares_(width_),
+        shares_(kBlock * round_up(targets_, kLanes)),
+        gains_(kBlock * width_) {
+    const float* const scale = gain.scale + unit.sample * channels_;
+    const float* const values = gain.values + unit.sample * (targets_ + 1) * channels_;
+    clear(rows_, (targets_ + 1) * width_);
+    clear(squares_, width_);
+    for (int c = 0; c < channels_; ++c) {
+      for (int t = 0; t <= targets_; ++t) {
+        *rows_.at(t * width_ + c) = values[t * channels_ + c] * scale[c];
+      }
+      *squares_.at(c) = gain.normalize ? scale[c] * scale[c] : 0.0f;
+    }
   }
-}
 
-// gains = P values for `count` positions; returns P.
-Rows<const float> multiply_values(const AttentionPlan& plan, const float* probabilities, int count,
-                                  const Buffer& values, std::int64_t width, const Buffer& copies,
-                                  const Buffer& gains) {
-  const Rows<const float> left = read_rows(probabilities, count, plan.targets, copies);
-  multiply<false>(count, plan.channels, plan.targets, {left.data, left.step, 1},
-                  {values.at(0), width}, {gains.at(0), width});
-  return left;
-}
+  // Computes the gain of `count` positions less its last row; returns P.
+  Rows<const float> compute(const float* probabilities, int count) const {
+    const Rows<const float> left = read_rows(probabilities, count, targets_, shares_);
+    multiply<false>(count, channels_, targets_, {left.data, left.step, 1}, {rows_.at(0), width_},
+                    {gains_.at(0), width_});
+    return left;
+  }
 
-// What one position's gradient needs and what it adds to. Rows are padded with zeros to `width`.
-struct Line {
-  std::int64_t width;
-  const float *scale, *last;  // last row of the values
-  float *row, *sent, *gain, *dscale, *dlast;
+  const float* row(int target) const { return rows_.at(target * width_); }
+  const float* last() const { return row(targets_); }
+  const float* squares() const { return squares_.at(0); }  // of the scale; 0 without norm
+  float* at(int position) const { return gains_.at(position * width_); }
+
+ private:
+  const int channels_, targets_;
+  const std::int64_t width_;
+  const Buffer rows_, squares_, shares_, gains_;
 };
 
-// dx of a position; gain becomes the gradient of the gain.
-template <typename T>
-void gain_gradient(const T* upstream, const T* x, int channels, bool normalize, const Line& line,
-                   T* dx) {
-  const float *const scale = line.scale, *const last = line.last;
-  float *const row = line.row, *const sent = line.sent, *const gain = line.gain;
-  float *const dscale = line.dscale, *const dlast = line.dlast;
-#pragma omp simd
-  for (int c = 0; c < channels; ++c) {
-    row[c] = to_float(x[c]) * scale[c];
-    sent[c] = to_float(upstream[c]) * (gain[c] + last[c]);
+// y of one position, from its gain.
+void apply_gain(const float* x, const Gains& gains, const float* gain, int channels, bool normalize,
+                float* y) {
+  const float *const last = gains.last(), *const squares = gains.squares();
+  Vector power = {};
+  for (int c = 0; c < channels; c += kLanes) power += load(x + c) * load(x + c) * load(squares + c);
+  const float inverse = normalize ? inverse_norm(sum_of_lanes(power), channels) : 1.0f;
+  for (int c = 0; c < channels; c += kLanes) {
+    store(y + c, load(x + c) * inverse * (load(gain + c) + load(last + c)));
   }
-  const float inverse = normalize ? inverse_norm(row, line.width, channels) : 1.0f;
-  const float through_norm =
-      normalize
-          ? inner_product(sent, row, line.width) * inverse * inverse * inverse / channels
-          : 0.0f;
-#pragma omp simd
+}
+
+// dx of one position; `gain` becomes its own gradient, and what the norm sends to the scale, divided
+// by it, is subtracted from `through_norm`.
+void apply_gain_gradient(const float* dy, const float* x, const Gains& gains, int channels,
+                         bool normalize, float* gain, float* through_norm, float* dx) {
+  const float *const last = gains.last(), *const squares = gains.squares();
+  Vector power = {}, product = {};
+  for (int c = 0; c < channels; c += kLanes) {
+    const Vector value = load(x + c);
+    product += load(dy + c) * (load(gain + c) + load(last + c)) * value;
+    power += value * value * load(squares + c);
+  }
+  const float inverse = normalize ? inverse_norm(sum_of_lanes(power), channels) : 1.0f;
+  const float slope = sum_of_lanes(product) * inverse * inverse * inverse / channels;
+  for (int c = 0; c < channels; c += kLanes) {
+    const Vector value = load(x + c), sent = load(dy + c) * inverse;
+    const Vector change = value * slope;
+    store(dx + c, sent * (load(gain + c) + load(last + c)) - change * load(squares + c));
+    store(gain + c, sent * value);
+    store(through_norm + c, load(through_norm + c) - change * value);
+  }
+}
+
+// dvalues and dscale of a unit, from the gradients `rows` of the rows of its gains, of which the
+// last is missing: as the shares of a head add up to one, it is the sum of the others over heads.
+void finish_gain_gradient(const AttentionPlan& plan, const Unit& unit, const AttentionGain& gain,
+                          const float* rows, const float* through_norm, float* dvalues,
+                          float* dscale) {
+  const int channels = plan.channels, targets = plan.heads * plan.targets;
+  const std::int64_t width = round_up(channels, kLanes);
+  const float* const scale = gain.scale + unit.sample * channels;
+  const float* const values = gain.values + unit.sample * (targets + 1) * channels;
   for (int c = 0; c < channels; ++c) {
-    const float drow = inverse * sent[c] - through_norm * row[c];
-    gain[c] = to_float(upstream[c]) * inverse * row[c];
-    dlast[c] += gain[c];
-    dscale[c] += drow * to_float(x[c]);
-    store(dx + c, drow * scale[c]);
+    float last = 0.0f, sum = gain.normalize ? through_norm[c] * scale[c] : 0.0f;
+    for (int t = 0; t < targets; ++t) {
+      const float row = rows[t * width + c];
+      last += row;
+      sum += row * values[t * channels + c];
+      dvalues[t * channels + c] = row * scale[c];
+    }
+    last /= plan.heads;
+    dvalues[targets * channels + c] = last * scale[c];
+    dscale[c] = sum + last * values[targets * channels + c];
   }
 }
 
 }  // namespace
 
 template <typename T>
-void attention_gain_cpu(const AttentionPlan& plan, const T* x, const float* scale,
-                        const float* probabilities, const float* values, bool normalize, T* y,
+void attention_gain_cpu(const AttentionPlan& plan, const T* x, const AttentionScores& scores,
+                        const AttentionGain& gain, float* probabilities, T* y,
                         const ParallelFor& parallel_for) {
-  const int channels = plan.channels, targets = plan.targets;
+  const int channels = plan.channels, targets = plan.heads * plan.targets;
   const std::int64_t width = round_up(channels, kLanes);
-  for_each_unit(plan, channels * targets / 16 + 50, parallel_for, [&](const Unit& unit) {
-    const Buffer copies(kBlock * round_up(targets, kLanes)), gains(kBlock * width);
-    const Buffer right(targets * width), line(width);
-    std::fill(line.at(0), line.at(width), 0.0f);
-    const float* source = values + unit.sample * (targets + 1) * channels;
-    const float* last = source + targets * channels;
-    const float* factors = scale + unit.sample * channels;
-    read_values(plan, source, width, right);
-    for_each_block(plan, unit, [&](std::int64_t first, int count) {
-      multiply_values(plan, probabilities + first * targets, count, right, width, copies, gains);
-      for (int i = 0; i < count; ++i) {
-        const T* source_row = x + (first + i) * channels;
-        fetch_ahead(source_row, channels);
-        const float* gain = gains.at(i * width);
-        float* row = line.at(0);
-#pragma omp simd
-        for (int c = 0; c < channels; ++c) row[c] = to_float(source_row[c]) * factors[c];
-        const float inverse = normalize ? inverse_norm(row, width, channels) : 1.0f;
-        T* target = y + (first + i) * channels;
-#pragma omp simd
-        for (int c = 0; c < channels; ++c) {
-          store(target + c, row[c] * inverse * (gain[c] + last[c]));
+  with_vectors(plan, [&](auto vectors) {
+    for_each_unit(plan, channels * targets / 8 + 100, parallel_for, [&](const Unit& unit) {
+      const Probabilities<vectors> shares(plan, unit, scores);
+      const Gains gains(plan, unit, gain);
+      const Buffer copies(kBlock * width), results(kBlock * width);
+      clear(copies, kBlock * width);
+      for_each_block(plan, unit, [&](std::int64_t first, int count) {
+        const T* const block = x + first * channels;
+        float* const p = probabilities + first * targets;
+        const Rows<const float> rows = read_rows(block, count, channels, copies);
+        const Rows<float> target = rows_for(y + first * channels, count, channels, results);
+        shares.compute(first, count, rows, p);
+        gains.compute(p, count);
+        for (int i = 0; i < count; ++i) {
+          fetch_ahead(block + i * channels, channels);
+          apply_gain(rows.data + i * rows.step, gains, gains.at(i), channels, gain.normalize,
+                     target.data + i * target.step);
         }
-      }
+        write_rows(target, count, channels, y + first * channels);
+      });
     });
   });
 }
 
 template <typename T>
-void attention_gain_gradient_cpu(const AttentionPlan& plan, const T* upstream, const T* x,
-                                 const float* scale, const float* probabilities,
-                                 const float* values, bool normalize, T* dx, float* dscale,
-                                 float* dprobabilities, float* dvalues,
-                                 const ParallelFor& parallel_for) {
-  const int channels = plan.channels, targets = plan.targets;
+void attention_gain_gradient_cpu(const AttentionPlan& plan, const T* dy,
+                                 const float* dprobabilities, const float* probabilities,
+                                 const T* x, const float* weights, const AttentionGain& gain,
+                                 T* dx, const AttentionScoreGradients& gradients, float* dscale,
+                                 float* dvalues, const ParallelFor& parallel_for) {
+  const int channels = plan.channels, targets = plan.heads * plan.targets;
   const std::int64_t width = round_up(channels, kLanes), step = round_up(targets, kPanel);
   const std::int64_t values_size = (targets + 1) * static_cast<std::int64_t>(channels);
-  UnitSums unit_sums(plan, values_size + channels);
-  for_each_unit(plan, channels * targets / 4 + 100, parallel_for, [&](const Unit& unit) {
-    const Buffer copies(kBlock * step), gains(kBlock * width), result(kBlock * step);
-    const Buffer right(targets * width), turned(channels * step);
-    const Buffer lines(2 * width), sums(step * width);
-    std::fill(lines.at(0), lines.at(2 * width), 0.0f);
-    std::fill(sums.at(0), sums.at(step * width), 0.0f);
-    const float* source = values + unit.sample * values_size;
-    read_values(plan, source, width, right);
-    transpose(source, targets, channels, step, turned.at(0));
-    float* const unit_sum = unit_sums.at(unit);
-    for_each_block(plan, unit, [&](std::int64_t first, int count) {
-      const Rows<const float> left =
-          multiply_values(plan, probabilities + first * targets, count, right, width, copies, gains);
-      for (int i = 0; i < count; ++i) {
-        const std::int64_t place = (first + i) * channels;
-        fetch_ahead(x + place, channels);
-        fetch_ahead(upstream + place, channels);
-        gain_gradient(upstream + place, x + place, channels, normalize,
-                      {width, scale + unit.sample * channels, source + targets * channels,
-                       lines.at(0), lines.at(width), gains.at(i * width), unit_sum + values_size,
-                       unit_sum + targets * channels},
-                      dx + place);
-      }
-      float* const dshares = dprobabilities + first * targets;
-      const Rows<float> target = rows_for(dshares, count, targets, result);
-      multiply<false>(count, targets, channels, {gains.at(0), width, 1}, {turned.at(0), step},
-                      {target.data, target.step});
-      multiply<true>(targets, channels, count, {left.data, 1, left.step}, {gains.at(0), width},
-                     {sums.at(0), width});
-      write_rows(target, count, targets, dshares);
+  with_vectors(plan, [&](auto vectors) {
+    using Scores = ProbabilitiesGradient<vectors>;
+    const std::int64_t weights_size = Scores::weights_size(plan);
+    const std::int64_t columns_size = Scores::columns_size(plan);
+    UnitSums unit_sums(plan, values_size + channels + weights_size + columns_size);
+    for_each_unit(plan, channels * targets / 2 + 200, parallel_for, [&](const Unit& unit) {
+      float* const value_sums = unit_sums.at(unit);
+      float* const scale_sums = value_sums + values_size;
+      const Scores scores(plan, unit, weights, gradients.rows, scale_sums + channels);
+      const Gains gains(plan, unit, gain);
+      const Buffer copies(kBlock * width), upstream(kBlock * width), sent(kBlock * width);
+      const Buffer dshares(kBlock * step), turned(width * step), through_norm(width);
+      const Buffer row_sums(step * width);
+      clear(copies, kBlock * width);
+      clear(upstream, kBlock * width);
+      clear(through_norm, width);
+      clear(row_sums, step * width);
+      transpose(gains.row(0), targets, width, step, turned.at(0));
+      for_each_block(plan, unit, [&](std::int64_t first, int count) {
+        const float* const p = probabilities + first * targets;
+        const Rows<const float> rows = read_rows(x + first * channels, count, channels, copies);
+        const Rows<const float> dys = read_rows(dy + first * channels, count, channels, upstream);
+        const Rows<float> target = rows_for(dx + first * channels, count, channels, sent);
+        const Rows<const float> left = gains.compute(p, count);
+        for (int i = 0; i < count; ++i) {
+          fetch_ahead(x + (first + i) * channels, channels);
+          fetch_ahead(dy + (first + i) * channels, channels);
+          copy_row(dprobabilities + (first + i) * targets, targets, dshares.at(i * step));
+          apply_gain_gradient(dys.data + i * dys.step, rows.data + i * rows.step, gains, channels,
+                              gain.normalize, gains.at(i), through_norm.at(0),
+                              target.data + i * target.step);
+        }
+        multiply<true>(count, targets, channels, {gains.at(0), width, 1}, {turned.at(0), step},
+                       {dshares.at(0), step});
+        multiply<true>(targets, channels, count, {left.data, 1, left.step}, {gains.at(0), width},
+                       {row_sums.at(0), width});
+        scores.template compute<true>(first, count, rows, p, {dshares.at(0), step}, target);
+        write_rows(target, count, channels, dx + first * channels);
+      });
+      scores.finish();
+      finish_gain_gradient(plan, unit, gain, row_sums.at(0), through_norm.at(0), value_sums,
+                           scale_sums);
     });
-    for (int t = 0; t < targets; ++t) {
-      copy_row(sums.at(t * width), channels, unit_sum + t * channels);
-    }
+    unit_sums.add(0, values_size, dvalues);
+    unit_sums.add(values_size, channels, dscale);
+    unit_sums.add(values_size + channels, weights_size, gradients.weights);
+    unit_sums.add(values_size + channels + weights_size, columns_size, gradients.columns);
   });
-  unit_sums.add(0, values_size, dvalues);
-  unit_sums.add(values_size, channels, dscale);
 }
 
-#define INSTANTIATE(T)                                                                             \
-  template void attention_gain_cpu(const AttentionPlan&, const T*, const float*, const float*,     \
-                                   const float*, bool, T*, const ParallelFor&);                    \
-  template void attention_gain_gradient_cpu(const AttentionPlan&, const T*, const T*,              \
-                                            const float*, const float*, const float*, bool, T*,    \
-                                            float*, float*, float*, const ParallelFor&);
+#define INSTANTIATE(T)                                                                           \
+  template void attention_gain_cpu(const AttentionPlan&, const T*, const AttentionScores&,       \
+                                   const AttentionGain&, float*, T*, const ParallelFor&);        \
+  template void attention_gain_gradient_cpu(                                                     \
+      const AttentionPlan&, const T*, const float*, const float*, const T*, const float*,        \
+      const AttentionGain&, T*, const AttentionScoreGradients&, float*, float*,                  \
+      const ParallelFor&);
 INSTANTIATE(float)
 INSTANTIATE(BFloat16)
 INSTANTIATE(Float16)

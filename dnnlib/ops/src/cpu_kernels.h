@@ -84,36 +84,51 @@ struct AttentionPlan {
   int channels, heads, targets;
 };
 
-// P = softmax over the targets of each head of x weights' + the scores of the position's grid row +
-// those of its grid column. x: [batch, positions, channels], weights: [batch, heads * targets,
-// channels], row_scores: [batch, grid_rows, heads * targets], column_scores: [batch, grid_columns,
-// heads * targets] -> [batch, positions, heads * targets].
+// What a position's scores consist of: the product of its features with `weights` [batch, heads *
+// targets, channels], a number of its grid row, [batch, grid_rows, heads * targets], and one of its
+// grid column, [batch, grid_columns, heads * targets].
+struct AttentionScores {
+  const float *weights, *rows, *columns;
+};
+
+struct AttentionScoreGradients {
+  float *weights, *rows, *columns;
+};
+
+// P = softmax of the scores over the targets of each head. x: [batch, positions, channels] ->
+// [batch, positions, heads * targets].
 template <typename T>
-void attention_probabilities_cpu(const AttentionPlan& plan, const T* x, const float* weights,
-                                 const float* row_scores, const float* column_scores,
-                                 float* probabilities, const ParallelFor& parallel_for);
+void attention_probabilities_cpu(const AttentionPlan& plan, const T* x,
+                                 const AttentionScores& scores, float* probabilities,
+                                 const ParallelFor& parallel_for);
 
 template <typename T>
 void attention_probabilities_gradient_cpu(const AttentionPlan& plan, const float* upstream,
                                           const float* probabilities, const T* x,
-                                          const float* weights, T* dx, float* dweights,
-                                          float* drow_scores, float* dcolumn_scores,
+                                          const float* weights, T* dx,
+                                          const AttentionScoreGradients& gradients,
                                           const ParallelFor& parallel_for);
 
-// y = u * ([P | 1] values) with u = x scale, which `normalize` divides by its root mean square over
-// the channels. scale: [batch, channels], P: [batch, positions, targets], values: [batch, targets +
-// 1, channels]; y may be x.
+// By what attention multiplies: u = x scale becomes u * ([P | 1] values). scale: [batch, channels],
+// values: [batch, heads * targets + 1, channels]. `normalize` divides u by its root mean square over
+// the channels.
+struct AttentionGain {
+  const float *scale, *values;
+  bool normalize;
+};
+
+// P as above, and y = u * ([P | 1] values). y may be x.
 template <typename T>
-void attention_gain_cpu(const AttentionPlan& plan, const T* x, const float* scale,
-                        const float* probabilities, const float* values, bool normalize, T* y,
+void attention_gain_cpu(const AttentionPlan& plan, const T* x, const AttentionScores& scores,
+                        const AttentionGain& gain, float* probabilities, T* y,
                         const ParallelFor& parallel_for);
 
-// dx may be upstream.
+// From the gradients of y and P. dx may be dy.
 template <typename T>
-void attention_gain_gradient_cpu(const AttentionPlan& plan, const T* upstream, const T* x,
-                                 const float* scale, const float* probabilities,
-                                 const float* values, bool normalize, T* dx, float* dscale,
-                                 float* dprobabilities, float* dvalues,
-                                 const ParallelFor& parallel_for);
+void attention_gain_gradient_cpu(const AttentionPlan& plan, const T* dy,
+                                 const float* dprobabilities, const float* probabilities,
+                                 const T* x, const float* weights, const AttentionGain& gain,
+                                 T* dx, const AttentionScoreGradients& gradients, float* dscale,
+                                 float* dvalues, const ParallelFor& parallel_for);
 
 }  // namespace gansformer

@@ -19,6 +19,22 @@ REGISTER_OP("GansformerAttentionProbabilities")
       return absl::OkStatus();
     });
 
+// The outputs are gradients of x, weights, row_scores, column_scores and of the inputs after the
+// weights. x: the number of that input, which the weights follow; end: the number of inputs.
+absl::Status set_gradient_shapes(InferenceContext* c, int x, int end) {
+  std::int64_t columns;
+  TF_RETURN_IF_ERROR(c->GetAttr("grid_columns", &columns));
+  tensorflow::shape_inference::DimensionHandle rows;
+  TF_RETURN_IF_ERROR(c->Divide(c->Dim(c->input(x), 1), columns, true, &rows));
+  const auto batch = c->Dim(c->input(x), 0), targets = c->Dim(c->input(x + 1), 1);
+  c->set_output(0, c->input(x));
+  c->set_output(1, c->input(x + 1));
+  c->set_output(2, c->MakeShape({batch, rows, targets}));
+  c->set_output(3, c->MakeShape({batch, c->MakeDim(columns), targets}));
+  for (int i = x + 2; i < end; ++i) c->set_output(i + 2 - x, c->input(i));
+  return absl::OkStatus();
+}
+
 REGISTER_OP("GansformerAttentionProbabilitiesGradient")
     .Input("upstream: float")
     .Input("probabilities: float")
@@ -31,57 +47,55 @@ REGISTER_OP("GansformerAttentionProbabilitiesGradient")
     .Attr(ELEMENT_TYPES)
     .Attr("heads: int")
     .Attr("grid_columns: int")
-    .SetShapeFn([](InferenceContext* c) -> absl::Status {
-      std::int64_t columns;
-      TF_RETURN_IF_ERROR(c->GetAttr("grid_columns", &columns));
-      tensorflow::shape_inference::DimensionHandle rows;
-      TF_RETURN_IF_ERROR(c->Divide(c->Dim(c->input(2), 1), columns, true, &rows));
-      const auto batch = c->Dim(c->input(2), 0), targets = c->Dim(c->input(3), 1);
-      c->set_output(0, c->input(2));
-      c->set_output(1, c->input(3));
-      c->set_output(2, c->MakeShape({batch, rows, targets}));
-      c->set_output(3, c->MakeShape({batch, c->MakeDim(columns), targets}));
-      return absl::OkStatus();
-    });
+    .SetShapeFn([](InferenceContext* c) { return set_gradient_shapes(c, 2, 4); });
 
 REGISTER_OP("GansformerAttentionGain")
     .Input("x: T")
+    .Input("weights: float")
+    .Input("row_scores: float")
+    .Input("column_scores: float")
     .Input("scale: float")
-    .Input("probabilities: float")
     .Input("values: float")
     .Output("y: T")
+    .Output("probabilities: float")
     .Attr(ELEMENT_TYPES)
+    .Attr("heads: int")
     .Attr("normalize: bool")
     .SetShapeFn([](InferenceContext* c) -> absl::Status {
       c->set_output(0, c->input(0));
+      c->set_output(1, c->MakeShape({c->Dim(c->input(0), 0), c->Dim(c->input(0), 1),
+                                     c->Dim(c->input(1), 1)}));
       return absl::OkStatus();
     });
 
 REGISTER_OP("GansformerAttentionGainGradient")
-    .Input("upstream: T")
-    .Input("x: T")
-    .Input("scale: float")
+    .Input("dy: T")
+    .Input("dprobabilities: float")
     .Input("probabilities: float")
+    .Input("x: T")
+    .Input("weights: float")
+    .Input("scale: float")
     .Input("values: float")
     .Output("dx: T")
+    .Output("dweights: float")
+    .Output("drow_scores: float")
+    .Output("dcolumn_scores: float")
     .Output("dscale: float")
-    .Output("dprobabilities: float")
     .Output("dvalues: float")
     .Attr(ELEMENT_TYPES)
+    .Attr("heads: int")
     .Attr("normalize: bool")
-    .SetShapeFn([](InferenceContext* c) -> absl::Status {
-      for (int i = 0; i < 4; ++i) c->set_output(i, c->input(i + 1));
-      return absl::OkStatus();
-    });
+    .Attr("grid_columns: int")
+    .SetShapeFn([](InferenceContext* c) { return set_gradient_shapes(c, 3, 7); });
 
 bool fits(OpKernelContext* context, bool condition) {
   if (!condition) context->CtxFailure(absl::InvalidArgumentError("shapes do not fit together"));
   return condition;
 }
 
-class ProbabilitiesBase : public OpKernel {
+class AttentionBase : public OpKernel {
  public:
-  explicit ProbabilitiesBase(OpKernelConstruction* context) : OpKernel(context) {
+  explicit AttentionBase(OpKernelConstruction* context) : OpKernel(context) {
     OP_REQUIRES_OK(context, context->GetAttr("heads", &heads_));
     OP_REQUIRES(context, heads_ >= 1, absl::InvalidArgumentError("heads must be positive"));
   }
@@ -98,40 +112,62 @@ class ProbabilitiesBase : public OpKernel {
                              weights.shape() == TensorShape({plan->batch, targets, plan->channels}));
   }
 
+  // Of ops whose first inputs are x, weights, row_scores and column_scores.
+  bool make_value_plan(OpKernelContext* context, AttentionPlan* plan) const {
+    const Tensor &weights = context->input(1), &columns = context->input(3);
+    if (!fits(context, columns.dims() == 3)) return false;
+    if (!make_plan(context, context->input(0), weights, columns.dim_size(1), plan)) return false;
+    const std::int64_t targets = weights.dim_size(1);
+    const TensorShape rows({plan->batch, plan->grid_rows, targets});
+    return fits(context, context->input(2).shape() == rows &&
+                             columns.dim_size(0) == plan->batch && columns.dim_size(2) == targets);
+  }
+
+  static AttentionScores read_scores(OpKernelContext* context) {
+    return {read<float>(context->input(1)), read<float>(context->input(2)),
+            read<float>(context->input(3))};
+  }
+
+  static TensorShape probabilities_shape(const AttentionPlan& plan) {
+    return TensorShape(
+        {plan.batch, plan.grid_rows * plan.grid_columns, plan.heads * plan.targets});
+  }
+
+  // Allocates outputs 1 to 3: the gradients of what scores consist of.
+  static absl::Status allocate_scores(OpKernelContext* context, const AttentionPlan& plan,
+                                      AttentionScoreGradients* gradients) {
+    Tensor *weights = nullptr, *rows = nullptr, *columns = nullptr;
+    const std::int64_t batch = plan.batch, targets = plan.heads * plan.targets;
+    TF_RETURN_IF_ERROR(context->allocate_output(1, {batch, targets, plan.channels}, &weights));
+    TF_RETURN_IF_ERROR(context->allocate_output(2, {batch, plan.grid_rows, targets}, &rows));
+    TF_RETURN_IF_ERROR(context->allocate_output(3, {batch, plan.grid_columns, targets}, &columns));
+    *gradients = {write<float>(weights), write<float>(rows), write<float>(columns)};
+    return absl::OkStatus();
+  }
+
   int heads_ = 1;
 };
 
 template <typename T>
-class ProbabilitiesOp : public ProbabilitiesBase {
+class ProbabilitiesOp : public AttentionBase {
  public:
-  using ProbabilitiesBase::ProbabilitiesBase;
+  using AttentionBase::AttentionBase;
 
   void Compute(OpKernelContext* context) override {
-    const Tensor &x = context->input(0), &weights = context->input(1);
-    const Tensor &row_scores = context->input(2), &column_scores = context->input(3);
     AttentionPlan plan;
-    if (!fits(context, column_scores.dims() == 3)) return;
-    if (!make_plan(context, x, weights, column_scores.dim_size(1), &plan)) return;
-    const std::int64_t batch = plan.batch, targets = weights.dim_size(1);
-    if (!fits(context, row_scores.shape() == TensorShape({batch, plan.grid_rows, targets}) &&
-                           column_scores.dim_size(0) == batch &&
-                           column_scores.dim_size(2) == targets)) {
-      return;
-    }
+    if (!make_value_plan(context, &plan)) return;
     Tensor* result = nullptr;
-    const TensorShape shape({batch, x.dim_size(1), targets});
-    OP_REQUIRES_OK(context, context->allocate_output(0, shape, &result));
+    OP_REQUIRES_OK(context, context->allocate_output(0, probabilities_shape(plan), &result));
     if (result->NumElements() == 0) return;
-    attention_probabilities_cpu(plan, read<T>(x), read<float>(weights), read<float>(row_scores),
-                                read<float>(column_scores), write<float>(result),
-                                threads_of(context));
+    attention_probabilities_cpu(plan, read<T>(context->input(0)), read_scores(context),
+                                write<float>(result), threads_of(context));
   }
 };
 
 template <typename T>
-class ProbabilitiesGradientOp : public ProbabilitiesBase {
+class ProbabilitiesGradientOp : public AttentionBase {
  public:
-  explicit ProbabilitiesGradientOp(OpKernelConstruction* context) : ProbabilitiesBase(context) {
+  explicit ProbabilitiesGradientOp(OpKernelConstruction* context) : AttentionBase(context) {
     OP_REQUIRES_OK(context, context->GetAttr("grid_columns", &grid_columns_));
   }
 
@@ -140,47 +176,38 @@ class ProbabilitiesGradientOp : public ProbabilitiesBase {
     const Tensor &x = context->input(2), &weights = context->input(3);
     AttentionPlan plan;
     if (!make_plan(context, x, weights, grid_columns_, &plan)) return;
-    const std::int64_t targets = weights.dim_size(1);
-    const std::int64_t size = plan.batch * x.dim_size(1) * targets;
-    if (!fits(context, upstream.NumElements() == size && probabilities.NumElements() == size)) {
-      return;
-    }
-    Tensor *dx = nullptr, *dweights = nullptr, *drows = nullptr, *dcolumns = nullptr;
+    const TensorShape shares = probabilities_shape(plan);
+    if (!fits(context, upstream.shape() == shares && probabilities.shape() == shares)) return;
+    Tensor* dx = nullptr;
+    AttentionScoreGradients gradients;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &dx));
-    OP_REQUIRES_OK(context, context->allocate_output(1, weights.shape(), &dweights));
-    const TensorShape rows({plan.batch, plan.grid_rows, targets});
-    const TensorShape columns({plan.batch, grid_columns_, targets});
-    OP_REQUIRES_OK(context, context->allocate_output(2, rows, &drows));
-    OP_REQUIRES_OK(context, context->allocate_output(3, columns, &dcolumns));
+    OP_REQUIRES_OK(context, allocate_scores(context, plan, &gradients));
     attention_probabilities_gradient_cpu(plan, read<float>(upstream), read<float>(probabilities),
-                                         read<T>(x), read<float>(weights), write<T>(dx),
-                                         write<float>(dweights), write<float>(drows),
-                                         write<float>(dcolumns), threads_of(context));
+                                         read<T>(x), read<float>(weights), write<T>(dx), gradients,
+                                         threads_of(context));
   }
 
  private:
   std::int64_t grid_columns_ = 1;
 };
 
-class GainBase : public OpKernel {
+class GainBase : public AttentionBase {
  public:
-  explicit GainBase(OpKernelConstruction* context) : OpKernel(context) {
+  explicit GainBase(OpKernelConstruction* context) : AttentionBase(context) {
     OP_REQUIRES_OK(context, context->GetAttr("normalize", &normalize_));
   }
 
  protected:
-  static bool make_plan(OpKernelContext* context, const Tensor& x, const Tensor& scale,
-                        const Tensor& probabilities, const Tensor& values, AttentionPlan* plan) {
-    if (!fits(context, x.dims() == 3 && probabilities.dims() == 3)) return false;
-    const std::int64_t batch = x.dim_size(0), channels = x.dim_size(2);
-    const std::int64_t targets = probabilities.dim_size(2);
-    *plan = {batch, x.dim_size(1), 1, static_cast<int>(channels), 1, static_cast<int>(targets)};
-    return fits(context, scale.shape() == TensorShape({batch, channels}) &&
-                             probabilities.dim_size(0) == batch &&
-                             probabilities.dim_size(1) == plan->grid_rows &&
-                             values.shape() == TensorShape({batch, targets + 1, channels}));
+  bool read_gain(OpKernelContext* context, const AttentionPlan& plan, int first,
+                 AttentionGain* gain) const {
+    const Tensor &scale = context->input(first), &values = context->input(first + 1);
+    *gain = {read<float>(scale), read<float>(values), normalize_};
+    const std::int64_t targets = plan.heads * plan.targets;
+    return fits(context, scale.shape() == TensorShape({plan.batch, plan.channels}) &&
+                             values.shape() == TensorShape({plan.batch, targets + 1, plan.channels}));
   }
 
+ private:
   bool normalize_ = false;
 };
 
@@ -190,39 +217,54 @@ class GainOp : public GainBase {
   using GainBase::GainBase;
 
   void Compute(OpKernelContext* context) override {
-    const Tensor &x = context->input(0), &scale = context->input(1);
-    const Tensor &probabilities = context->input(2), &values = context->input(3);
     AttentionPlan plan;
-    if (!make_plan(context, x, scale, probabilities, values, &plan)) return;
-    Tensor* y = nullptr;
+    AttentionGain gain;
+    if (!make_value_plan(context, &plan) || !read_gain(context, plan, 4, &gain)) return;
+    const Tensor& x = context->input(0);
+    Tensor *y = nullptr, *probabilities = nullptr;
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &y));
+    OP_REQUIRES_OK(context,
+                   context->allocate_output(1, probabilities_shape(plan), &probabilities));
     if (y->NumElements() == 0) return;
-    attention_gain_cpu(plan, read<T>(x), read<float>(scale), read<float>(probabilities),
-                       read<float>(values), normalize_, write<T>(y), threads_of(context));
+    attention_gain_cpu(plan, read<T>(x), read_scores(context), gain, write<float>(probabilities),
+                       write<T>(y), threads_of(context));
   }
 };
 
 template <typename T>
 class GainGradientOp : public GainBase {
  public:
-  using GainBase::GainBase;
+  explicit GainGradientOp(OpKernelConstruction* context) : GainBase(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("grid_columns", &grid_columns_));
+  }
 
   void Compute(OpKernelContext* context) override {
-    const Tensor &upstream = context->input(0), &x = context->input(1), &scale = context->input(2);
-    const Tensor &probabilities = context->input(3), &values = context->input(4);
+    const Tensor &dy = context->input(0), &dprobabilities = context->input(1);
+    const Tensor &probabilities = context->input(2), &x = context->input(3);
+    const Tensor &weights = context->input(4);
     AttentionPlan plan;
-    if (!make_plan(context, x, scale, probabilities, values, &plan)) return;
-    if (!fits(context, upstream.shape() == x.shape())) return;
-    Tensor *dx = nullptr, *dscale = nullptr, *dprobabilities = nullptr, *dvalues = nullptr;
+    AttentionGain gain;
+    if (!make_plan(context, x, weights, grid_columns_, &plan)) return;
+    if (!read_gain(context, plan, 5, &gain)) return;
+    const TensorShape shares = probabilities_shape(plan);
+    if (!fits(context, dy.shape() == x.shape() && dprobabilities.shape() == shares &&
+                           probabilities.shape() == shares)) {
+      return;
+    }
+    Tensor *dx = nullptr, *dscale = nullptr, *dvalues = nullptr;
+    AttentionScoreGradients gradients;
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &dx));
-    OP_REQUIRES_OK(context, context->allocate_output(1, scale.shape(), &dscale));
-    OP_REQUIRES_OK(context, context->allocate_output(2, probabilities.shape(), &dprobabilities));
-    OP_REQUIRES_OK(context, context->allocate_output(3, values.shape(), &dvalues));
-    attention_gain_gradient_cpu(plan, read<T>(upstream), read<T>(x), read<float>(scale),
-                                read<float>(probabilities), read<float>(values), normalize_,
-                                write<T>(dx), write<float>(dscale), write<float>(dprobabilities),
+    OP_REQUIRES_OK(context, allocate_scores(context, plan, &gradients));
+    OP_REQUIRES_OK(context, context->allocate_output(4, context->input(5).shape(), &dscale));
+    OP_REQUIRES_OK(context, context->allocate_output(5, context->input(6).shape(), &dvalues));
+    attention_gain_gradient_cpu(plan, read<T>(dy), read<float>(dprobabilities),
+                                read<float>(probabilities), read<T>(x), read<float>(weights), gain,
+                                write<T>(dx), gradients, write<float>(dscale),
                                 write<float>(dvalues), threads_of(context));
   }
+
+ private:
+  std::int64_t grid_columns_ = 1;
 };
 
 #define REGISTER_KERNEL(NAME, OP, T) \
