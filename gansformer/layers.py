@@ -12,8 +12,10 @@ import tensorflow as tf
 from dnnlib.ops import (
     activation_gain,
     bias_act,
+    conv1x1,
     conv3x3,
     conv_downsample2d,
+    matmul_last,
     scale_channels,
     setup_kernel,
     upsample_conv2d,
@@ -181,17 +183,7 @@ def convolve(
         return upsample_conv2d(x, weight, kernel)
     if resample == "down":
         return conv_downsample2d(x, weight, kernel)
-    if weight.shape[0] == 3:
-        return conv3x3(x, weight)
-    return tf.nn.conv2d(x, weight, strides=1, padding="SAME")
-
-
-def matmul_last(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """Multiply the last axis of x [..., in] by weight [in, out], as one matrix product."""
-    if x.shape.rank == 2:
-        return tf.matmul(x, weight)
-    y = tf.matmul(tf.reshape(x, [-1, weight.shape[0]]), weight)
-    return tf.reshape(y, tf.concat([tf.shape(x)[:-1], weight.shape[1:]], 0))
+    return conv1x1(x, weight) if weight.shape[0] == 1 else conv3x3(x, weight)
 
 
 def minibatch_stddev(x: tf.Tensor, *, group_size: int, channels: int) -> tf.Tensor:

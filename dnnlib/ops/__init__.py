@@ -10,6 +10,7 @@ from dnnlib.ops.dispatch import (
     upfirdn2d,
 )
 from dnnlib.ops.implementations import implementation, set_implementation
+from dnnlib.ops.products import conv1x1, matmul_last
 from dnnlib.ops.resampling import (
     conv_downsample2d,
     downsample2d,
@@ -24,11 +25,13 @@ __all__ = [
     "attention_gain",
     "attention_probabilities",
     "bias_act",
+    "conv1x1",
     "conv3x3",
     "conv_downsample2d",
     "downsample2d",
     "filter2d",
     "implementation",
+    "matmul_last",
     "scale_channels",
     "set_implementation",
     "setup_kernel",

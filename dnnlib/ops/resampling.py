@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from dnnlib.ops.dispatch import upfirdn2d
 from dnnlib.ops.implementations import live_operations
+from dnnlib.ops.products import conv1x1
 
 Taps = Sequence[float] | np.ndarray
 
@@ -65,7 +66,7 @@ def upsample_conv2d(
     kernel = _kernel_or_box(taps, factor)
     gain = gain * factor**2
     if size == 1:  # the filter acts per channel, so it commutes with a pointwise product
-        y = tf.nn.conv2d(x, weights, 1, "VALID")  # [B, H, W, O]
+        y = conv1x1(x, weights)  # [B, H, W, O]
         padding = _around(kernel.shape[0] - factor, before=factor - 1)
         return upfirdn2d(y, kernel, up=factor, padding=padding, gain=gain)
     # [B, (H-1)*f + c, (W-1)*f + c, O]
@@ -92,7 +93,7 @@ def conv_downsample2d(
     padding = _around(kernel.shape[0] - factor + size - 1)
     if size == 1:  # compute only the samples that the stride keeps
         y = upfirdn2d(x, kernel, down=factor, padding=padding, gain=gain)  # [B, H/f, W/f, I]
-        return tf.nn.conv2d(y, weights, 1, "VALID")
+        return conv1x1(y, weights)
     y = upfirdn2d(x, kernel, padding=padding, gain=gain)
     return live_operations().strided_conv2d(y, weights, factor)
 
