@@ -50,13 +50,13 @@ class Dense(tf.Module):
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """x: [..., inputs] -> [..., outputs]."""
-        y = matmul_last(x, self.scaled_weight(x.dtype))
+        y = matmul_last(x * self.scale, tf.cast(self.weight, x.dtype))  # x is often the smaller
         bias = None if self.bias is None else self.scaled_bias(x.dtype)
         return bias_act(y, bias, activation=self.activation)
 
-    def scaled_weight(self, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    def scaled_weight(self) -> tf.Tensor:
         """Return the weight as it is used, [inputs, outputs]."""
-        return tf.cast(self.weight * self.scale, dtype)
+        return self.weight * self.scale
 
     def scaled_bias(self, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return the bias as it is used, [outputs]."""
@@ -142,21 +142,22 @@ class ModulatedConv(tf.Module):
         which may take them in at no cost. So does this: scale [B, inputs] or None is what x is to
         be multiplied by first.
         """
-        weight = self.weight * self.scale  # [kh, kw, inputs, outputs]
+        if not self.style:
+            return self._convolve(x, scale, self.weight * self.scale), None
+        style = self.modulation(y) * self.scale  # [B, inputs], much smaller than the weight
         demodulation = None
-        if self.style:
-            style = self.modulation(y)  # [B, inputs]
-            if self.demodulate:
-                power = tf.reduce_sum(tf.square(weight), [0, 1])  # [inputs, outputs]
-                demodulation = tf.math.rsqrt(tf.matmul(tf.square(style), power) + 1e-8)
-            scale = style if scale is None else style * scale
-        return self._convolve(x, scale, weight), demodulation
+        if self.demodulate:
+            power = tf.reduce_sum(tf.square(self.weight), [0, 1])  # [inputs, outputs]
+            demodulation = tf.math.rsqrt(tf.matmul(tf.square(style), power) + 1e-8)
+        scale = style if scale is None else style * scale
+        return self._convolve(x, scale, self.weight), demodulation
 
     def _convolve(self, x: tf.Tensor, scale: tf.Tensor | None, weight: tf.Tensor) -> tf.Tensor:
         if scale is None:
             return convolve(x, tf.cast(weight, x.dtype), **self.resampling)
         if self.is_pointwise:  # a weight of its own for each sample is cheaper than scaling x
-            weights = tf.cast(weight[0, 0] * scale[:, :, None], x.dtype)  # [B, inputs, outputs]
+            shared = tf.reshape(weight, weight.shape[2:])
+            weights = tf.cast(shared * scale[:, :, None], x.dtype)  # [B, inputs, outputs]
             pixels = tf.reshape(x, [-1, x.shape[1] * x.shape[2], x.shape[3]])
             return tf.reshape(tf.matmul(pixels, weights), [-1, *x.shape[1:3], weights.shape[2]])
         return convolve(scale_channels(x, scale), tf.cast(weight, x.dtype), **self.resampling)
@@ -172,7 +173,7 @@ class _Modulation(tf.Module):
         self.bias = scope.full("mod_bias", [outputs])
 
     def __call__(self, y: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(y, self.weight * self.scale) + (self.bias + 1)
+        return tf.matmul(y * self.scale, self.weight) + (self.bias + 1)
 
 
 def convolve(
