@@ -36,9 +36,9 @@ def test_product_counts():
     assert count_multiply_adds(lambda: dense(tf.zeros([4, 3, 5]))) == 4 * 3 * 5 * 9
 
 
-def test_report(tiny_config, tmp_path, capsys):
+def test_report(small_config, tmp_path, capsys):
     path = tmp_path / "bench.json"
-    bench(["--config", str(tiny_config), "--rounds", "1", "--json", str(path)])
+    bench(["--config", str(small_config), "--rounds", "1", "--json", str(path)])
     report = json.loads(path.read_text())
     assert set(report) >= {
         "config", "precision", "ops", "devices", "batch", "matmul_gflops", "train", "sample",

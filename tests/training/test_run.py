@@ -115,6 +115,7 @@ def wait_for_line(process, beginning):
     raise AssertionError(f"the program ended ({process.wait()}) before it wrote {beginning!r}")
 
 
+@pytest.mark.slow
 def test_kill_and_continue(whole_run, arguments, tmp_path, capsys):
     """kill -9 in the middle, then the same command: the same bytes as an uninterrupted run."""
     process = start([*arguments, "--set", "output.checkpoint_minutes=0"])
@@ -127,9 +128,8 @@ def test_kill_and_continue(whole_run, arguments, tmp_path, capsys):
     assert_same_run(whole_run, tmp_path / "run")
 
 
-def test_sigterm_saves_and_ends_well(arguments, tmp_path):
-    quick = ["--set", "training.path_length_weight=0", "training.regularizer=none"]
-    process = start([*arguments, "--kimg", "1000", *quick])
+def test_sigterm_saves_and_ends_well(small_arguments, tmp_path):
+    process = start([*small_arguments, "--kimg", "1000"])
     wait_for_line(process, "tick 0")
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=120)[0]
@@ -193,11 +193,11 @@ def test_resume_from_a_checkpoint_of_another_shape(whole_run, arguments, capsys)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_full_disk(arguments, tmp_path, capsys):
+def test_full_disk(small_arguments, tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
     (run / "stats.jsonl").symlink_to("/dev/full")
-    assert run_program(train, arguments) == 2
+    assert run_program(train, small_arguments) == 2
     assert "the disk is full" in capsys.readouterr().err
 
 
