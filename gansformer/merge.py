@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf
 
+from dnnlib.ops import conv1x1
 from gansformer.config import MergeConfig
 from gansformer.variables import Scope
 
@@ -23,7 +24,7 @@ class Merge(tf.Module):
     def __call__(self, x: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """x: [B k, H, W, C], w: [B, k, L, w_dim] -> [B, H, W, C], [B, L, w_dim]."""
         _, rows, columns, channels = x.shape
-        scores = tf.nn.conv2d(x, tf.cast(self.weight * self.scale, x.dtype), 1, "VALID")
+        scores = conv1x1(x, tf.cast(self.weight * self.scale, x.dtype))
         scores = tf.reshape(tf.cast(scores, tf.float32), [-1, self.images, rows, columns, 1])
         if self.config.same:
             scores = tf.reduce_sum(scores, axis=[2, 3], keepdims=True)
