@@ -11,7 +11,7 @@ import pytest
 from dnnlib.cli import run as run_program
 from scripts.train import main as train
 from tests.golden_files import ROOT
-from tests.training.states import assert_same_weights
+from tests.training.states import SMOOTH, assert_same_weights
 from training.checkpoint import list_checkpoints
 
 # Six minibatches of 8 with every regulariser, on real pictures; noise drawn, no dropout.
@@ -21,7 +21,7 @@ OPTIONS = ["--kimg", "0.048", "--set", "training.batch_per_device={}", "training
 def run_training(arguments, devices: str, per_device: int, run: str) -> dict:
     """Train in a process of its own (virtual devices must be made first), return the state."""
     options = [option.format(per_device) for option in OPTIONS]
-    arguments = [*arguments, *options, "--devices", devices, "--run", run]
+    arguments = [*arguments, *SMOOTH, *options, "--devices", devices, "--run", run]
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")

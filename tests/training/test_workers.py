@@ -17,7 +17,7 @@ from dnnlib.errors import UserError
 from dnnlib.launching import divide_gpus, find_ports, launch, make_tf_config
 from dnnlib.workers import Workers, find_workers
 from tests.golden_files import ROOT
-from tests.training.states import assert_same_weights
+from tests.training.states import SMOOTH, assert_same_weights
 from training.checkpoint import list_checkpoints
 from training.replicas import divide
 
@@ -97,7 +97,7 @@ def read_metrics(directory: Path) -> dict[int, float]:
 def test_two_workers_equal_one_device(command, tmp_path):
     (tmp_path / "train.py").write_text(PROGRAM_WITH_METRIC)
     command = [str(tmp_path / "train.py"), *command[2:]]
-    options = ["--set", "evaluation.metrics=fid10k", "evaluation.every_kimg=0.08"]
+    options = [*SMOOTH, "evaluation.metrics=fid10k", "evaluation.every_kimg=0.08"]
     one = [*options, "training.batch_per_device=8", "--run", str(tmp_path / "one")]
     run([sys.executable, *command, *one])
     launcher = [sys.executable, str(ROOT / "scripts" / "launch.py"), "2"]
