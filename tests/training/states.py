@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# Without these, rounding now and then becomes a visible difference in a single element: the slope
-# of leaky ReLU jumps at 0, and Adam turns a gradient next to zero into a whole step.
+# Values of --set. Without them, rounding now and then becomes a visible difference in a single
+# element: leaky ReLU's slope jumps at 0, and Adam turns a gradient next to zero into a whole step.
 SMOOTH = [
-    "--set",
     "generator.activation=swish",
     "discriminator.activation=swish",
     "training.epsilon=0.01",

@@ -15,13 +15,14 @@ from tests.training.states import SMOOTH, assert_same_weights
 from training.checkpoint import list_checkpoints
 
 # Six minibatches of 8 with every regulariser, on real pictures; noise drawn, no dropout.
-OPTIONS = ["--kimg", "0.048", "--set", "training.batch_per_device={}", "training.style_mixing=0.9"]
+CHANGES = [*SMOOTH, "training.batch_per_device={}", "training.style_mixing=0.9"]
+OPTIONS = ["--kimg", "0.048", "--set", *CHANGES]
 
 
 def run_training(arguments, devices: str, per_device: int, run: str) -> dict:
     """Train in a process of its own (virtual devices must be made first), return the state."""
     options = [option.format(per_device) for option in OPTIONS]
-    arguments = [*arguments, *SMOOTH, *options, "--devices", devices, "--run", run]
+    arguments = [*arguments, *options, "--devices", devices, "--run", run]
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")

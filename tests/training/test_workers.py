@@ -97,7 +97,7 @@ def read_metrics(directory: Path) -> dict[int, float]:
 def test_two_workers_equal_one_device(command, tmp_path):
     (tmp_path / "train.py").write_text(PROGRAM_WITH_METRIC)
     command = [str(tmp_path / "train.py"), *command[2:]]
-    options = [*SMOOTH, "evaluation.metrics=fid10k", "evaluation.every_kimg=0.08"]
+    options = ["--set", *SMOOTH, "evaluation.metrics=fid10k", "evaluation.every_kimg=0.08"]
     one = [*options, "training.batch_per_device=8", "--run", str(tmp_path / "one")]
     run([sys.executable, *command, *one])
     launcher = [sys.executable, str(ROOT / "scripts" / "launch.py"), "2"]
