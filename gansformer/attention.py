@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from dnnlib.ops import scale_channels
+from dnnlib.ops import Epilogue, finish_layer, scale_channels
 from dnnlib.random_streams import RandomStream
 from gansformer.elements import Elements, multiply_heads, project, split_heads
 from gansformer.layers import Dense
@@ -122,13 +122,15 @@ class Attention(tf.Module):
         mask: tf.Tensor | None = None,
         assignment: tf.Tensor | None = None,
         scale: tf.Tensor | None = None,
+        epilogue: Epilogue | None = None,
         random: RandomStream | None = None,
     ) -> AttentionResult:
         """Update x [B, F, C] from y [B, T, D].
 
         from_positions: [F, p], to_positions: [T, p']. mask: [B, T], 1 keeps and 0 hides a column.
         assignment: [B, A, T, F] for centroids="carried". scale: [B, C], what x is to be multiplied
-        by first. random: given in training, for dropout.
+        by first. epilogue: what is to be done with the result. random: given in training, for
+        dropout.
         """
         is_gain = self._is_gain(random)
         if scale is not None and not (is_gain and self.collect is None):
@@ -159,7 +161,7 @@ class Attention(tf.Module):
         if is_gain:
             plus_one = values + tf.one_hot([values.shape[1] - 1], values.shape[1])[:, :, None]
             features, probabilities = elements.attend_gain(
-                *comparison, plus_one, normalize=self.norm != "none"
+                *comparison, plus_one, normalize=self.norm != "none", epilogue=epilogue
             )
         else:
             probabilities = self._dropout(elements.attend(*comparison), random)  # [B, F, A, T]
@@ -169,6 +171,7 @@ class Attention(tf.Module):
             if self.from_gate:
                 probabilities *= self.from_gate(x, from_positions, 1.0)[..., None]  # [B, F, A, 1]
             features = self._integrate(x, probabilities, values)
+            features = features if epilogue is None else finish_layer(features, epilogue)
         assignment = _assign(probabilities) if self.clusters else None
         return AttentionResult(features, probabilities, assignment)
 

@@ -6,7 +6,7 @@ is done with these is done to the few targets that they meet.
 
 import tensorflow as tf
 
-from dnnlib.ops import attention_gain, attention_probabilities, scale_channels
+from dnnlib.ops import Epilogue, attention_gain, attention_probabilities, scale_channels
 from gansformer.layers import Dense
 from gansformer.positions import Places
 
@@ -66,18 +66,19 @@ class Elements:
         values: tf.Tensor,
         *,
         normalize: bool,
+        epilogue: Epilogue | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return X ([P | 1] values) [B, F, C] and P, what `attend` returns.
 
-        values: [B, A T + 1, C]. normalize: divide X by its root mean square over C.
+        values: [B, A T + 1, C]. normalize: divide X by its root mean square over C. epilogue: what
+        follows, or None.
         """
         comparison = self._compare_with_bias(targets * factor, bias)
         scale = self.scale
         if scale is None:
             scale = tf.ones([tf.shape(self.x)[0], self.x.shape[2]])
-        features, probabilities = attention_gain(
-            self.x, *comparison, scale, values, heads=self.heads, normalize=normalize
-        )
+        options = {"heads": self.heads, "normalize": normalize, "epilogue": epilogue}
+        features, probabilities = attention_gain(self.x, *comparison, scale, values, **options)
         return features, self._by_head(probabilities)
 
     def _by_head(self, probabilities: tf.Tensor) -> tf.Tensor:

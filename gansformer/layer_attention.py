@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from dnnlib.ops import scale_channels
+from dnnlib.ops import Epilogue, finish_layer, scale_channels
 from dnnlib.random_streams import RandomStream
 from gansformer.attention import Attention, normalize_layer, upsample_assignment
 from gansformer.config import GeneratorConfig
@@ -41,7 +41,7 @@ class Carried(NamedTuple):
 
 
 class LayerAttention(tf.Module):
-    """All attention inside one synthesis layer.
+    """All attention inside one synthesis layer, and the epilogue of that.
 
     Region latents to image first; then, each if configured: between the latents, image to latents,
     between image positions.
@@ -98,7 +98,15 @@ class LayerAttention(tf.Module):
         return self.latents_to_image is not None or self.image_to_image is not None
 
     def __call__(
-        self, x: tf.Tensor, scale, index: int, positions: Places, inputs: Inputs, carried: Carried
+        self,
+        x: tf.Tensor,
+        scale: tf.Tensor | None,
+        epilogue: Epilogue,
+        *,
+        index: int,
+        positions: Places,
+        inputs: Inputs,
+        carried: Carried,
     ) -> tuple[tf.Tensor, Carried]:
         """x: [B, H, W, C] of layer `index`; scale: [B, C], what x is multiplied by first."""
         _, rows, columns, channels = x.shape
@@ -106,15 +114,25 @@ class LayerAttention(tf.Module):
         if scale is not None and (self.latents_to_image is None or self.collect is not None):
             x, scale = scale_channels(x, scale), None  # not the latents' attention alone reads x
         x = tf.reshape(x, [-1, rows * columns, channels])  # [B, F, C]
+        noise = epilogue.noise
+        if noise is not None:
+            noise = tf.reshape(noise, [noise.shape[0] or -1, rows * columns, 1])
+        epilogue, rest = epilogue._replace(noise=noise), None
+        if self.image_to_image is not None or self.image_block is not None:
+            epilogue, rest = None, epilogue  # they see the features before it
         if self.latents_to_image is not None:
-            grid = (rows, columns)
-            x, carried = self._attend_latents(x, scale, grid, index, positions, inputs, carried)
+            x, carried = self._attend_latents(
+                x, scale, epilogue, (rows, columns), index, positions, inputs, carried
+            )
         if self.image_to_image is not None:
             ends = {"from_positions": positions, "to_positions": positions}
             x = self.image_to_image(x, x, **ends, random=random and random.fold("image")).features
+        x = x if rest is None else finish_layer(x, rest)
         return tf.reshape(x, [-1, rows, columns, channels]), carried
 
-    def _attend_latents(self, x, scale, grid, index, positions, inputs: Inputs, carried: Carried):
+    def _attend_latents(
+        self, x, scale, epilogue, grid, index, positions, inputs: Inputs, carried: Carried
+    ):
         latents = inputs.w[:, :-1, index + 1] if carried.latents is None else carried.latents
         assignment = carried.assignment
         if assignment is not None:
@@ -130,6 +148,7 @@ class LayerAttention(tf.Module):
             mask=inputs.mask,
             assignment=assignment,
             scale=scale,
+            epilogue=epilogue,
             random=random,
         )
         updated = self._update_latents(

@@ -5,7 +5,14 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.ops import activation_gain, bias_act, scale_channels, setup_kernel, upsample2d
+from dnnlib.ops import (
+    Epilogue,
+    activation_gain,
+    bias_act,
+    finish_layer,
+    setup_kernel,
+    upsample2d,
+)
 from dnnlib.random_streams import RandomStream
 from gansformer.canvas import Canvas, channels_at
 from gansformer.config import GeneratorConfig
@@ -62,19 +69,18 @@ class SynthesisLayer(tf.Module):
     ) -> tuple[tf.Tensor, Carried]:
         """x: [B, H, W, C], style: [B, w_dim], positions: grid -> Places."""
         x, scale = self.conv(x, style)
-        if self.attention.is_active:
-            places = positions(self.log2)
-            x, carried = self.attention(x, scale, self.index, places, inputs, carried)
-        elif scale is not None:
-            x = scale_channels(x, scale)
-        return self.finish(x, inputs.noise and inputs.noise[self.index]), carried
+        epilogue = self._epilogue(inputs.noise and inputs.noise[self.index])
+        if not self.attention.is_active:
+            return finish_layer(x, epilogue, scale=scale), carried
+        shared = {"positions": positions(self.log2), "inputs": inputs, "carried": carried}
+        return self.attention(x, scale, epilogue, index=self.index, **shared)
 
-    def finish(self, x: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
-        """Add noise [B or 1, H, W, 1] and bias, and activate."""
-        if noise is not None and self.noise_strength is not None:
-            x += tf.cast(noise * self.noise_strength, x.dtype)
+    def _epilogue(self, noise: tf.Tensor | None) -> Epilogue:
+        """Return what adds noise [B or 1, H, W, 1] and bias, and activates."""
+        if noise is not None:
+            noise = None if self.noise_strength is None else noise * self.noise_strength
         gain = activation_gain(self.activation) * self.gain
-        return bias_act(x, tf.cast(self.bias, x.dtype), activation=self.activation, gain=gain)
+        return Epilogue(noise, tf.convert_to_tensor(self.bias), self.activation, gain)
 
 
 class ToRgb(tf.Module):

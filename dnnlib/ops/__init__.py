@@ -6,9 +6,11 @@ from dnnlib.ops.dispatch import (
     attention_probabilities,
     bias_act,
     conv3x3,
+    finish_layer,
     scale_channels,
     upfirdn2d,
 )
+from dnnlib.ops.epilogue import Epilogue
 from dnnlib.ops.implementations import implementation, set_implementation
 from dnnlib.ops.products import conv1x1, matmul_last
 from dnnlib.ops.resampling import (
@@ -21,6 +23,7 @@ from dnnlib.ops.resampling import (
 )
 
 __all__ = [
+    "Epilogue",
     "activation_gain",
     "attention_gain",
     "attention_probabilities",
@@ -30,6 +33,7 @@ __all__ = [
     "conv_downsample2d",
     "downsample2d",
     "filter2d",
+    "finish_layer",
     "implementation",
     "matmul_last",
     "scale_channels",

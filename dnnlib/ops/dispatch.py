@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.ops.activations import find_activation
+from dnnlib.ops.epilogue import Epilogue
 from dnnlib.ops.implementations import live_operations
 from dnnlib.ops.resample_geometry import make_resampling
 
@@ -78,11 +79,23 @@ def scale_channels(x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     x: [B, ..., C] of float32, bfloat16 or float16, scale: [B, C] of any float type. Returns the
     shape and type of x. On CPUs value and gradient take one pass each. Differentiable to any order.
     """
-    x, scale = _check_float(x, "scale_channels"), tf.convert_to_tensor(scale)
-    fits = scale.shape.rank == 2 and (x.shape.rank or 0) >= 2
-    if not fits or not scale.shape.is_compatible_with([x.shape[0], x.shape[-1]]):
-        raise ValueError(f"scale_channels: scale {scale.shape} is not [B, C] of x {x.shape}")
-    return live_operations().scale_channels(x, scale)
+    x = _check_float(x, "scale_channels")
+    return live_operations().scale_channels(x, _check_scale(x, scale, "scale_channels"))
+
+
+@tf.autograph.experimental.do_not_convert
+def finish_layer(x: tf.Tensor, epilogue: Epilogue, *, scale: tf.Tensor | None = None) -> tf.Tensor:
+    """Return gain * activation(x * scale + noise + bias), see `Epilogue`.
+
+    x: [B, ..., C] of float32, bfloat16 or float16; scale: [B, C] of any float type, or None: 1.
+    Returns the shape and type of x. On CPUs value and gradient take one pass each where there is a
+    scale and the activation is "linear" or "lrelu". Differentiable to any order.
+    """
+    x = _check_float(x, "finish_layer")
+    _check_epilogue(x, epilogue, "finish_layer")
+    if scale is not None:
+        scale = _check_scale(x, scale, "finish_layer")
+    return live_operations().finish_layer(x, epilogue, scale)
 
 
 @tf.autograph.experimental.do_not_convert
@@ -134,12 +147,14 @@ def attention_gain(
     *,
     heads: int = 1,
     normalize: bool = False,
+    epilogue: Epilogue | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Multiply features by what their positions attend to: u * ([probabilities | 1] values).
 
     u is x * scale, with `normalize` divided by its root mean square over C. The probabilities are
-    `attention_probabilities` of the first arguments; x there is not multiplied by scale. On CPUs
-    value and gradient read the features once.
+    `attention_probabilities` of the first arguments; x there is not multiplied by scale. With
+    `epilogue` the features are what that makes of the product. On CPUs value and gradient read the
+    features once.
 
     x: [B, F, C] of float32, bfloat16 or float16; scale: [B, C], values: [B, A T + 1, C], float32.
     Returns the shape and type of x, and the probabilities, float32 [B, F, A T]. Differentiable to
@@ -153,9 +168,30 @@ def attention_gain(
             f"attention_gain: scale {scale.shape} and values {values.shape} do not fit "
             f"x {arguments[0].shape} and weights {arguments[1].shape}"
         )
+    if epilogue is not None:
+        _check_epilogue(arguments[0], epilogue, "attention_gain")
     return live_operations().attention_gain(
-        *arguments, scale, values, heads=heads, normalize=normalize
+        *arguments, scale, values, heads=heads, normalize=normalize, epilogue=epilogue
     )
+
+
+def _check_scale(x: tf.Tensor, scale: tf.Tensor, where: str) -> tf.Tensor:
+    scale = tf.convert_to_tensor(scale)
+    fits = scale.shape.rank == 2 and (x.shape.rank or 0) >= 2
+    if not fits or not scale.shape.is_compatible_with([x.shape[0], x.shape[-1]]):
+        raise ValueError(f"{where}: scale {scale.shape} is not [B, C] of x {x.shape}")
+    return scale
+
+
+def _check_epilogue(x: tf.Tensor, epilogue: Epilogue, where: str) -> None:
+    noise, bias = epilogue.noise, epilogue.bias
+    if not bias.shape.is_compatible_with(x.shape[-1:]):
+        raise ValueError(f"{where}: bias {bias.shape} does not fit the last axis of x {x.shape}")
+    if noise is None:
+        return
+    samples = x.shape[0] if noise.shape[0] != 1 else 1
+    if not noise.shape.is_compatible_with([samples, *x.shape[1:-1], 1]):
+        raise ValueError(f"{where}: noise {noise.shape} is not [B or 1, ..., 1] of x {x.shape}")
 
 
 def _check_attention(where: str, heads: int, *arguments) -> list[tf.Tensor]:

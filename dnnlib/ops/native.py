@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from dnnlib.ops import native_cpu, reference
 from dnnlib.ops.activations import find_activation
+from dnnlib.ops.epilogue import Epilogue
 from dnnlib.ops.resample_geometry import Resampling
 
 MAXIMUM_TAPS = 576  # kMaximumTaps in src/upfirdn2d.h
@@ -75,6 +76,15 @@ class NativeOps:
             return reference.scale_channels(x, scale)
         return native_cpu.scale_channels(self._library, x, tf.cast(scale, tf.float32))
 
+    def finish_layer(self, x: tf.Tensor, epilogue: Epilogue, scale: tf.Tensor | None) -> tf.Tensor:
+        """Return gain * activation(x * scale + noise + bias)."""
+        if scale is not None:
+            if epilogue.has_slopes and not self._has_cuda:
+                scale = tf.cast(scale, tf.float32)
+                return native_cpu.scale_channels(self._library, x, scale, epilogue)
+            x = self.scale_channels(x, scale)
+        return epilogue.apply(x, self.bias_act)
+
     def conv3x3(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Cross-correlate.  x: [B, H, W, I], weights: [3, 3, I, O] -> [B, H, W, O]."""
         if not self._can_convolve(x, weights):
@@ -102,12 +112,20 @@ class NativeOps:
         return native_cpu.attention_probabilities(self._library, *arguments, heads)
 
     def attention_gain(
-        self, x, weights, row_scores, column_scores, scale, values, *, heads: int, normalize: bool
+        self,
+        *arguments: tf.Tensor,
+        heads: int,
+        normalize: bool,
+        epilogue: Epilogue | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return x scale * ([probabilities | 1] values), normalised if asked; the probabilities."""
-        arguments = (x, weights, row_scores, column_scores, scale, values)
         options = {"heads": heads, "normalize": normalize}
-        if self._has_cuda or weights.shape[1] // heads > native_cpu.MAXIMUM_TARGETS:
+        if epilogue is not None and not epilogue.has_slopes:
+            y, shares = self.attention_gain(*arguments, **options, epilogue=None)
+            return epilogue.apply(y, self.bias_act), shares
+        options["epilogue"] = epilogue
+        targets = arguments[1].shape[1] // heads
+        if self._has_cuda or targets > native_cpu.MAXIMUM_TARGETS:
             return reference.attention_gain(*arguments, **options)
         return native_cpu.attention_gain(self._library, *arguments, **options)
 

@@ -1,41 +1,107 @@
 """Operations whose compiled kernels exist for CPUs only, differentiable to any order."""
 
 from collections.abc import Callable
-from functools import partial
 
 import tensorflow as tf
 
 from dnnlib.ops import reference
+from dnnlib.ops.activations import find_activation
+from dnnlib.ops.epilogue import Epilogue
 
 CONV_CHANNELS = 16  # kConvChannels in src/conv3x3.h
 MAXIMUM_TARGETS = 256  # kMaximumTargets in src/cpu_kernels.h
 
 
-def scale_channels(library, x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    """Return x * scale.  x: [B, ..., C], scale: float32 [B, C]."""
+def scale_channels(library, x, scale, epilogue: Epilogue | None = None) -> tf.Tensor:
+    """Return the epilogue, if any, of x * scale.  x: [B, ..., C], scale: float32 [B, C]."""
+    noise, bias, slopes = _kernel_arguments(epilogue)
 
     @tf.custom_gradient
-    def apply(x, scale):
-        y = library.gansformer_scale_channels(x=x, scale=scale)
-        return y, lambda dy: _scale_gradient(library, dy, x, scale)
+    def apply(x, scale, noise, bias):
+        y = library.gansformer_scale_channels(x=x, scale=scale, noise=noise, bias=bias, **slopes)
+        known = x if slopes["alpha"] == 1 else tf.stop_gradient(y)  # slopes all alike: not read
 
-    return apply(x, scale)
+        def gradient(dy):
+            dx, dscale, *others = _scale_gradient(
+                library, dy, x, scale, known, slopes, want_epilogue=epilogue is not None
+            )
+            return dx, dscale, *_epilogue_gradients(epilogue, *others)
+
+        return y, gradient
+
+    return apply(x, scale, noise, bias)
 
 
-def _scale_gradient(library, dy, x, scale):
-    """Return dy * scale and the sums of dy * x over all but batch and channels."""
+def _scale_gradient(library, dy, x, scale, y, slopes: dict, *, want_epilogue: bool):
+    """Return slopes(y) dy * scale, the sums of slopes(y) dy * x over all but batch and channels.
+
+    And, if wanted, the sums of slopes(y) dy over channels, [B, pixels], and over all but channels.
+    """
 
     @tf.custom_gradient
     def apply(dy, x, scale):
-        def gradient(v, v_scale):
-            through_dx, dscale = _scale_gradient(library, v, dy, scale)
-            dx, ddy = scale_channels(library, x, v_scale), scale_channels(library, dy, v_scale)
-            return through_dx + dx, ddy, dscale
+        def gradient(v, v_scale, v_noise, v_bias):
+            dx, dscale, _, _ = _scale_gradient(
+                library, dy, v, v_scale, y, slopes, want_epilogue=False
+            )
+            du = scale_channels(library, v, scale) + scale_channels(library, x, v_scale)
+            if want_epilogue:
+                v_noise = tf.reshape(v_noise, tf.concat([tf.shape(x)[:-1], [1]], 0))
+                du += tf.cast(v_noise + v_bias, x.dtype)
+            return _multiply_slopes(library, du, y, slopes), dx, dscale
 
-        dx, dscale = library.gansformer_scale_channels_gradient(dy=dy, x=x, scale=scale)
-        return (dx, dscale), gradient
+        arguments = {"dy": dy, "y": y, "x": x, "scale": scale, "want_epilogue": want_epilogue}
+        return tuple(library.gansformer_scale_channels_gradient(**arguments, **slopes)), gradient
 
     return apply(dy, x, scale)
+
+
+def _multiply_slopes(library, v: tf.Tensor, y: tf.Tensor, slopes: dict) -> tf.Tensor:
+    """Return v * gain where y is positive and v * gain * alpha elsewhere."""
+    if slopes == _NO_SLOPES:
+        return v
+
+    @tf.custom_gradient
+    def apply(v):
+        none = tf.zeros([0])
+        dv, _ = library.gansformer_bias_act_gradient(
+            dy=v,
+            dy_shift=none,
+            known=y,
+            bias=none,
+            want_bias_gradient=False,
+            activation=find_activation("lrelu").code,
+            clamp=-1.0,
+            **slopes,
+        )
+        return dv, lambda u: _multiply_slopes(library, u, y, slopes)
+
+    return apply(v)
+
+
+_NO_SLOPES = {"alpha": 1.0, "gain": 1.0}
+
+
+def _kernel_arguments(epilogue: Epilogue | None) -> tuple[tf.Tensor, tf.Tensor, dict]:
+    """Return noise and bias, empty for "none", and the attributes of the slopes."""
+    none = tf.zeros([0])
+    if epilogue is None:
+        return none, none, _NO_SLOPES
+    noise = none if epilogue.noise is None else epilogue.noise
+    bias = tf.cast(epilogue.bias, tf.float32)
+    return noise, bias, {"alpha": epilogue.alpha, "gain": epilogue.gain}
+
+
+def _epilogue_gradients(epilogue: Epilogue | None, dnoise, dbias) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the gradients of noise and bias in the shapes of the latter."""
+    if epilogue is None:
+        return dnoise, dbias
+    if epilogue.noise is None:
+        return tf.zeros([0]), dbias
+    dnoise = tf.reshape(dnoise, [-1, *epilogue.noise.shape[1:]])
+    if epilogue.noise.shape[0] == 1:
+        dnoise = tf.reduce_sum(dnoise, axis=0, keepdims=True)
+    return dnoise, dbias
 
 
 def can_convolve(weights: tf.Tensor) -> bool:
@@ -156,31 +222,41 @@ def attention_probabilities(library, x, weights, row_scores, column_scores, head
     return _differentiable(value, gradient, plain)(x, weights, row_scores, column_scores)[0]
 
 
-def attention_gain(library, *inputs: tf.Tensor, heads: int, normalize: bool):
+def attention_gain(
+    library, *inputs: tf.Tensor, heads: int, normalize: bool, epilogue: Epilogue | None
+):
     """Return x * scale * ([probabilities | 1] values) and the probabilities, see dispatch.py."""
-
-    def gradient(outputs, upstream, x, weights, row_scores, column_scores, scale, values):
-        return tuple(
-            library.gansformer_attention_gain_gradient(
-                dy=upstream[0],
-                dprobabilities=upstream[1],
-                probabilities=outputs[1],
-                x=x,
-                weights=weights,
-                scale=scale,
-                values=values,
-                heads=heads,
-                normalize=normalize,
-                grid_columns=column_scores.shape[1],
-            )
-        )
-
+    noise, bias, slopes = _kernel_arguments(epilogue)
     options = {"heads": heads, "normalize": normalize}
 
     def value(*inputs):
-        return tuple(library.gansformer_attention_gain(*inputs, **options))
+        return tuple(library.gansformer_attention_gain(*inputs, **options, **slopes))
 
-    return _differentiable(value, gradient, partial(reference.attention_gain, **options))(*inputs)
+    def gradient(outputs, upstream, x, weights, row_scores, column_scores, scale, values, *_):
+        *gradients, dnoise, dbias = library.gansformer_attention_gain_gradient(
+            dy=upstream[0],
+            y=x if slopes["alpha"] == 1 else outputs[0],  # slopes all alike: not read
+            dprobabilities=upstream[1],
+            probabilities=outputs[1],
+            x=x,
+            weights=weights,
+            scale=scale,
+            values=values,
+            grid_columns=column_scores.shape[1],
+            want_epilogue=epilogue is not None,
+            **options,
+            **slopes,
+        )
+        return *gradients, *_epilogue_gradients(epilogue, dnoise, dbias)
+
+    def plain(*inputs):
+        *inputs, noise, bias = inputs
+        follows = epilogue
+        if follows is not None:
+            follows = follows._replace(bias=bias, noise=None if follows.noise is None else noise)
+        return reference.attention_gain(*inputs, **options, epilogue=follows)
+
+    return _differentiable(value, gradient, plain)(*inputs, noise, bias)
 
 
 def _differentiable(value: Callable, gradient: Callable, plain: Callable) -> Callable:

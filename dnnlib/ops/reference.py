@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.ops.activations import find_activation
+from dnnlib.ops.epilogue import Epilogue
 from dnnlib.ops.resample_geometry import Resampling
 
 
@@ -52,6 +53,13 @@ def scale_channels(x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     ones = [1] * (x.shape.rank - 2)
     spread = tf.reshape(scale, [shape[0], *ones, shape[1]])  # [B, 1, ..., C]
     return tf.cast(tf.cast(x, tf.float32) * tf.cast(spread, tf.float32), x.dtype)
+
+
+def finish_layer(x: tf.Tensor, epilogue: Epilogue, scale: tf.Tensor | None) -> tf.Tensor:
+    """Return gain * activation(x * scale + noise + bias).  x: [B, ..., C], scale: [B, C]."""
+    y = tf.cast(x, tf.float32)
+    y = y if scale is None else scale_channels(y, scale)
+    return tf.cast(epilogue.apply(y, bias_act), x.dtype)
 
 
 def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
@@ -114,6 +122,7 @@ def attention_gain(
     *,
     heads: int,
     normalize: bool,
+    epilogue: Epilogue | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return u * ([probabilities | 1] values), u = x * scale or its direction; probabilities."""
     shares = attention_probabilities(x, weights, row_scores, column_scores, heads=heads)
@@ -123,7 +132,9 @@ def attention_gain(
         power = tf.reduce_mean(tf.square(u), axis=2, keepdims=True)
         left *= tf.math.rsqrt(power + 1e-8)
     gain = tf.matmul(tf.cast(left, x.dtype), tf.cast(values, x.dtype))
-    return tf.cast(u * tf.cast(gain, tf.float32), x.dtype), shares
+    y = u * tf.cast(gain, tf.float32)
+    y = y if epilogue is None else epilogue.apply(y, bias_act)
+    return tf.cast(y, x.dtype), shares
 
 
 _ACTIVATE = {

@@ -75,16 +75,26 @@ class UnitSums {
 
   // total[sample] = the sum of its units' [offset, offset + count), in order.
   void add(std::int64_t offset, std::int64_t count, float* total) const {
-    const std::int64_t units = values_.size() / size_;
-    std::fill(total, total + units / units_ * count, 0.0f);
-    for (std::int64_t unit = 0; unit < units; ++unit) {
-      float* target = total + unit / units_ * count;
-      const float* source = &values_[unit * size_ + offset];
-      for (std::int64_t i = 0; i < count; ++i) target[i] += source[i];
+    std::fill(total, total + units() / units_ * count, 0.0f);
+    for (std::int64_t unit = 0; unit < units(); ++unit) {
+      add_unit(unit, offset, count, total + unit / units_ * count);
     }
   }
 
+  // total = the sum over all units.
+  void add_all(std::int64_t offset, std::int64_t count, float* total) const {
+    std::fill(total, total + count, 0.0f);
+    for (std::int64_t unit = 0; unit < units(); ++unit) add_unit(unit, offset, count, total);
+  }
+
  private:
+  std::int64_t units() const { return values_.size() / size_; }
+
+  void add_unit(std::int64_t unit, std::int64_t offset, std::int64_t count, float* total) const {
+    const float* source = &values_[unit * size_ + offset];
+    for (std::int64_t i = 0; i < count; ++i) total[i] += source[i];
+  }
+
   const std::int64_t size_, units_;
   std::vector<float> values_;
 };

@@ -6,6 +6,7 @@
 
 #include "bias_act.h"
 #include "conv3x3.h"
+#include "epilogue.h"
 #include "strided_conv3x3.h"
 #include "upfirdn2d.h"
 
@@ -45,15 +46,17 @@ struct ScalePlan {
   int channels;
 };
 
-// y = x * scale, x: [batch, pixels, channels], scale: [batch, channels]; y may be x.
+// y = epilogue of u = x * scale. x: [batch, pixels, channels], scale: [batch, channels]; y may be x.
 template <typename T>
-void scale_channels_cpu(const ScalePlan& plan, const T* x, const float* scale, T* y,
-                        const ParallelFor& parallel_for);
+void scale_channels_cpu(const ScalePlan& plan, const T* x, const float* scale,
+                        const Epilogue& epilogue, T* y, const ParallelFor& parallel_for);
 
-// dx = dy * scale, dscale = sum of dy * x over pixels; dx may be dy.
+// From the gradient of y; y itself tells the slopes and may be null if alpha is 1. Noise and bias of
+// the epilogue are not read. dx may be dy.
 template <typename T>
-void scale_channels_gradient_cpu(const ScalePlan& plan, const T* dy, const T* x,
-                                 const float* scale, T* dx, float* dscale,
+void scale_channels_gradient_cpu(const ScalePlan& plan, const T* dy, const T* y, const T* x,
+                                 const float* scale, const Epilogue& epilogue, T* dx,
+                                 float* dscale, const EpilogueGradients& gradients,
                                  const ParallelFor& parallel_for);
 
 // y = x correlated with weights [3, 3, inputs, outputs], zeros around x. transposed: with the adjoint
@@ -117,18 +120,25 @@ struct AttentionGain {
   bool normalize;
 };
 
-// P as above, and y = u * ([P | 1] values). y may be x.
+// P as above, and y = epilogue of u * ([P | 1] values). y may be x.
 template <typename T>
 void attention_gain_cpu(const AttentionPlan& plan, const T* x, const AttentionScores& scores,
-                        const AttentionGain& gain, float* probabilities, T* y,
-                        const ParallelFor& parallel_for);
+                        const AttentionGain& gain, const Epilogue& epilogue, float* probabilities,
+                        T* y, const ParallelFor& parallel_for);
 
-// From the gradients of y and P. dx may be dy.
+struct AttentionGainGradients {
+  AttentionScoreGradients scores;
+  float *scale, *values;
+  EpilogueGradients epilogue;
+};
+
+// From the gradients of y and P; of the epilogue and y, see scale_channels_gradient_cpu. dx may be dy.
 template <typename T>
-void attention_gain_gradient_cpu(const AttentionPlan& plan, const T* dy,
+void attention_gain_gradient_cpu(const AttentionPlan& plan, const T* dy, const T* y,
                                  const float* dprobabilities, const float* probabilities,
                                  const T* x, const float* weights, const AttentionGain& gain,
-                                 T* dx, const AttentionScoreGradients& gradients, float* dscale,
-                                 float* dvalues, const ParallelFor& parallel_for);
+                                 const Epilogue& epilogue, T* dx,
+                                 const AttentionGainGradients& gradients,
+                                 const ParallelFor& parallel_for);
 
 }  // namespace gansformer

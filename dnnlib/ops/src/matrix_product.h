@@ -35,6 +35,8 @@ inline Vector load_once(const float* source) {
 
 inline void store(float* target, Vector value) { std::memcpy(target, &value, sizeof(value)); }
 
+inline Vector spread(float value) { return value - Vector{}; }
+
 // combine() of all lanes of a vector, by halves: in a chain each step would wait for the one before.
 template <typename Combine>
 inline float over_lanes(Vector value, const Combine& combine) {

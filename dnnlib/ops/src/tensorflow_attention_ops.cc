@@ -56,9 +56,12 @@ REGISTER_OP("GansformerAttentionGain")
     .Input("column_scores: float")
     .Input("scale: float")
     .Input("values: float")
+    .Input("noise: float")
+    .Input("bias: float")
     .Output("y: T")
     .Output("probabilities: float")
     .Attr(ELEMENT_TYPES)
+    EPILOGUE_ATTRIBUTES
     .Attr("heads: int")
     .Attr("normalize: bool")
     .SetShapeFn([](InferenceContext* c) -> absl::Status {
@@ -70,6 +73,7 @@ REGISTER_OP("GansformerAttentionGain")
 
 REGISTER_OP("GansformerAttentionGainGradient")
     .Input("dy: T")
+    .Input("y: T")
     .Input("dprobabilities: float")
     .Input("probabilities: float")
     .Input("x: T")
@@ -82,11 +86,19 @@ REGISTER_OP("GansformerAttentionGainGradient")
     .Output("dcolumn_scores: float")
     .Output("dscale: float")
     .Output("dvalues: float")
+    .Output("dnoise: float")
+    .Output("dbias: float")
     .Attr(ELEMENT_TYPES)
     .Attr("heads: int")
     .Attr("normalize: bool")
     .Attr("grid_columns: int")
-    .SetShapeFn([](InferenceContext* c) { return set_gradient_shapes(c, 3, 7); });
+    .Attr("want_epilogue: bool")
+    EPILOGUE_ATTRIBUTES
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(6, c->UnknownShape());
+      c->set_output(7, c->UnknownShapeOfRank(1));
+      return set_gradient_shapes(c, 4, 8);
+    });
 
 bool fits(OpKernelContext* context, bool condition) {
   if (!condition) context->CtxFailure(absl::InvalidArgumentError("shapes do not fit together"));
@@ -195,6 +207,7 @@ class GainBase : public AttentionBase {
  public:
   explicit GainBase(OpKernelConstruction* context) : AttentionBase(context) {
     OP_REQUIRES_OK(context, context->GetAttr("normalize", &normalize_));
+    OP_REQUIRES_OK(context, epilogue_.configure(context));
   }
 
  protected:
@@ -206,6 +219,8 @@ class GainBase : public AttentionBase {
     return fits(context, scale.shape() == TensorShape({plan.batch, plan.channels}) &&
                              values.shape() == TensorShape({plan.batch, targets + 1, plan.channels}));
   }
+
+  EpilogueReader epilogue_;
 
  private:
   bool normalize_ = false;
@@ -221,13 +236,16 @@ class GainOp : public GainBase {
     AttentionGain gain;
     if (!make_value_plan(context, &plan) || !read_gain(context, plan, 4, &gain)) return;
     const Tensor& x = context->input(0);
+    Epilogue epilogue;
+    OP_REQUIRES_OK(context, epilogue_.read(context->input(6), context->input(7), plan.batch,
+                                           x.dim_size(1), plan.channels, &epilogue));
     Tensor *y = nullptr, *probabilities = nullptr;
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &y));
     OP_REQUIRES_OK(context,
                    context->allocate_output(1, probabilities_shape(plan), &probabilities));
     if (y->NumElements() == 0) return;
-    attention_gain_cpu(plan, read<T>(x), read_scores(context), gain, write<float>(probabilities),
-                       write<T>(y), threads_of(context));
+    attention_gain_cpu(plan, read<T>(x), read_scores(context), gain, epilogue,
+                       write<float>(probabilities), write<T>(y), threads_of(context));
   }
 };
 
@@ -236,35 +254,39 @@ class GainGradientOp : public GainBase {
  public:
   explicit GainGradientOp(OpKernelConstruction* context) : GainBase(context) {
     OP_REQUIRES_OK(context, context->GetAttr("grid_columns", &grid_columns_));
+    OP_REQUIRES_OK(context, context->GetAttr("want_epilogue", &want_epilogue_));
   }
 
   void Compute(OpKernelContext* context) override {
-    const Tensor &dy = context->input(0), &dprobabilities = context->input(1);
-    const Tensor &probabilities = context->input(2), &x = context->input(3);
-    const Tensor &weights = context->input(4);
+    const Tensor &dy = context->input(0), &y = context->input(1);
+    const Tensor &dprobabilities = context->input(2), &probabilities = context->input(3);
+    const Tensor &x = context->input(4), &weights = context->input(5);
     AttentionPlan plan;
     AttentionGain gain;
     if (!make_plan(context, x, weights, grid_columns_, &plan)) return;
-    if (!read_gain(context, plan, 5, &gain)) return;
+    if (!read_gain(context, plan, 6, &gain)) return;
     const TensorShape shares = probabilities_shape(plan);
-    if (!fits(context, dy.shape() == x.shape() && dprobabilities.shape() == shares &&
-                           probabilities.shape() == shares)) {
+    if (!fits(context, dy.shape() == x.shape() && y.shape() == x.shape() &&
+                           dprobabilities.shape() == shares && probabilities.shape() == shares)) {
       return;
     }
     Tensor *dx = nullptr, *dscale = nullptr, *dvalues = nullptr;
-    AttentionScoreGradients gradients;
+    AttentionGainGradients gradients = {};
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &dx));
-    OP_REQUIRES_OK(context, allocate_scores(context, plan, &gradients));
-    OP_REQUIRES_OK(context, context->allocate_output(4, context->input(5).shape(), &dscale));
-    OP_REQUIRES_OK(context, context->allocate_output(5, context->input(6).shape(), &dvalues));
-    attention_gain_gradient_cpu(plan, read<T>(dy), read<float>(dprobabilities),
+    OP_REQUIRES_OK(context, allocate_scores(context, plan, &gradients.scores));
+    OP_REQUIRES_OK(context, context->allocate_output(4, context->input(6).shape(), &dscale));
+    OP_REQUIRES_OK(context, context->allocate_output(5, context->input(7).shape(), &dvalues));
+    OP_REQUIRES_OK(context, allocate_epilogue(context, 6, want_epilogue_, plan.batch,
+                                              x.dim_size(1), plan.channels, &gradients.epilogue));
+    gradients.scale = write<float>(dscale), gradients.values = write<float>(dvalues);
+    attention_gain_gradient_cpu(plan, read<T>(dy), read<T>(y), read<float>(dprobabilities),
                                 read<float>(probabilities), read<T>(x), read<float>(weights), gain,
-                                write<T>(dx), gradients, write<float>(dscale),
-                                write<float>(dvalues), threads_of(context));
+                                epilogue_.slopes(), write<T>(dx), gradients, threads_of(context));
   }
 
  private:
   std::int64_t grid_columns_ = 1;
+  bool want_epilogue_ = false;
 };
 
 #define REGISTER_KERNEL(NAME, OP, T) \

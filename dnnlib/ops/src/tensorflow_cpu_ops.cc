@@ -8,8 +8,11 @@ namespace gansformer {
 REGISTER_OP("GansformerScaleChannels")
     .Input("x: T")
     .Input("scale: float")
+    .Input("noise: float")
+    .Input("bias: float")
     .Output("y: T")
     .Attr(ELEMENT_TYPES)
+    EPILOGUE_ATTRIBUTES
     .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) -> absl::Status {
       c->set_output(0, c->input(0));
       return absl::OkStatus();
@@ -17,14 +20,21 @@ REGISTER_OP("GansformerScaleChannels")
 
 REGISTER_OP("GansformerScaleChannelsGradient")
     .Input("dy: T")
+    .Input("y: T")
     .Input("x: T")
     .Input("scale: float")
     .Output("dx: T")
     .Output("dscale: float")
+    .Output("dnoise: float")
+    .Output("dbias: float")
     .Attr(ELEMENT_TYPES)
+    .Attr("want_epilogue: bool")
+    EPILOGUE_ATTRIBUTES
     .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) -> absl::Status {
       c->set_output(0, c->input(0));
-      c->set_output(1, c->input(2));
+      c->set_output(1, c->input(3));
+      c->set_output(2, c->UnknownShape());
+      c->set_output(3, c->UnknownShapeOfRank(1));
       return absl::OkStatus();
     });
 
@@ -46,36 +56,56 @@ bool make_scale_plan(OpKernelContext* context, const Tensor& x, const Tensor& sc
 template <typename T>
 class ScaleChannelsOp : public OpKernel {
  public:
-  using OpKernel::OpKernel;
+  explicit ScaleChannelsOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, reader_.configure(context));
+  }
 
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &scale = context->input(1);
     ScalePlan plan;
+    Epilogue epilogue;
     if (!make_scale_plan(context, x, scale, &plan)) return;
+    OP_REQUIRES_OK(context, reader_.read(context->input(2), context->input(3), plan.batch,
+                                         plan.pixels, plan.channels, &epilogue));
     Tensor* y = nullptr;
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &y));
-    scale_channels_cpu(plan, read<T>(x), scale.flat<float>().data(), write<T>(y),
+    scale_channels_cpu(plan, read<T>(x), scale.flat<float>().data(), epilogue, write<T>(y),
                        threads_of(context));
   }
+
+ private:
+  EpilogueReader reader_;
 };
 
 template <typename T>
 class ScaleChannelsGradientOp : public OpKernel {
  public:
-  using OpKernel::OpKernel;
+  explicit ScaleChannelsGradientOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, reader_.configure(context));
+    OP_REQUIRES_OK(context, context->GetAttr("want_epilogue", &want_epilogue_));
+  }
 
   void Compute(OpKernelContext* context) override {
-    const Tensor &dy = context->input(0), &x = context->input(1), &scale = context->input(2);
+    const Tensor &dy = context->input(0), &y = context->input(1), &x = context->input(2);
+    const Tensor& scale = context->input(3);
     ScalePlan plan;
     if (!make_scale_plan(context, dy, scale, &plan)) return;
-    OP_REQUIRES(context, x.shape() == dy.shape(),
-                absl::InvalidArgumentError("dy must have the shape of x"));
+    OP_REQUIRES(context, x.shape() == dy.shape() && y.shape() == dy.shape(),
+                absl::InvalidArgumentError("dy, y and x must have one shape"));
     Tensor *dx = nullptr, *dscale = nullptr;
+    EpilogueGradients gradients = {nullptr, nullptr};
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, dy.shape(), &dx));
     OP_REQUIRES_OK(context, context->allocate_output(1, scale.shape(), &dscale));
-    scale_channels_gradient_cpu(plan, read<T>(dy), read<T>(x), scale.flat<float>().data(),
-                                write<T>(dx), dscale->flat<float>().data(), threads_of(context));
+    OP_REQUIRES_OK(context, allocate_epilogue(context, 2, want_epilogue_, plan.batch, plan.pixels,
+                                              plan.channels, &gradients));
+    scale_channels_gradient_cpu(plan, read<T>(dy), read<T>(y), read<T>(x),
+                                scale.flat<float>().data(), reader_.slopes(), write<T>(dx),
+                                dscale->flat<float>().data(), gradients, threads_of(context));
   }
+
+ private:
+  EpilogueReader reader_;
+  bool want_epilogue_ = false;
 };
 
 #define REGISTER_SCALE(T)                                                              \

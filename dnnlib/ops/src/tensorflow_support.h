@@ -45,6 +45,49 @@ inline const float* read_or_null(const Tensor& tensor) {  // an empty tensor sta
   return tensor.NumElements() == 0 ? nullptr : tensor.flat<float>().data();
 }
 
+// The attributes of ops with an epilogue, and their inputs `noise` and `bias`, empty for "none".
+#define EPILOGUE_ATTRIBUTES .Attr("alpha: float = 1").Attr("gain: float = 1")
+
+class EpilogueReader {
+ public:
+  absl::Status configure(OpKernelConstruction* context) {
+    TF_RETURN_IF_ERROR(context->GetAttr("alpha", &alpha_));
+    TF_RETURN_IF_ERROR(context->GetAttr("gain", &gain_));
+    if (alpha_ > 0.0f && gain_ > 0.0f) return absl::OkStatus();
+    return absl::InvalidArgumentError("alpha and gain must be positive");
+  }
+
+  // Without noise and bias: what the gradient needs.
+  Epilogue slopes() const { return {nullptr, 0, nullptr, alpha_, gain_}; }
+
+  absl::Status read(const Tensor& noise, const Tensor& bias, std::int64_t batch,
+                    std::int64_t pixels, std::int64_t channels, Epilogue* epilogue) const {
+    const std::int64_t count = noise.NumElements();
+    *epilogue = {read_or_null(noise), count == pixels ? 1 : batch, read_or_null(bias), alpha_, gain_};
+    const bool good = (count == 0 || count == pixels || count == batch * pixels) &&
+                      (bias.NumElements() == 0 || bias.NumElements() == channels);
+    if (good) return absl::OkStatus();
+    return absl::InvalidArgumentError("noise or bias do not fit x");
+  }
+
+ private:
+  float alpha_ = 1.0f, gain_ = 1.0f;
+};
+
+// Allocates outputs `first` and the next: what is sent to noise and bias, empty unless wanted.
+inline absl::Status allocate_epilogue(OpKernelContext* context, int first, bool wanted,
+                                      std::int64_t batch, std::int64_t pixels,
+                                      std::int64_t channels, EpilogueGradients* gradients) {
+  Tensor *noise = nullptr, *bias = nullptr;
+  const TensorShape none({0});
+  TF_RETURN_IF_ERROR(context->allocate_output(
+      first, wanted ? TensorShape({batch, pixels}) : none, &noise));
+  TF_RETURN_IF_ERROR(context->allocate_output(
+      first + 1, wanted ? TensorShape({channels}) : none, &bias));
+  if (wanted) *gradients = {noise->flat<float>().data(), bias->flat<float>().data()};
+  return absl::OkStatus();
+}
+
 inline ParallelFor threads_of(OpKernelContext* context) {
   const auto* workers = context->device()->tensorflow_cpu_worker_threads();
   return [workers](std::int64_t count, std::int64_t cycles, const Body& body) {

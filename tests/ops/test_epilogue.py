@@ -1,0 +1,187 @@
+"""Layer ends (scale, noise, bias, activation) and those after attention, against NumPy in float64."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dnnlib import ops
+from dnnlib.ops import Epilogue
+from tests.ops.test_attention_ops import SHAPES, gain, gain_inputs, normal, slope
+
+# (activation, gain): the first three have a form of their own in the kernels.
+ENDS = [("lrelu", 1.3), ("linear", 0.7), ("linear", 1.0), ("swish", 1.1), ("relu", 2.0)]
+ACTIVATE = {
+    "linear": lambda u: u,
+    "lrelu": lambda u: np.where(u > 0, u, 0.2 * u),
+    "relu": lambda u: np.maximum(u, 0),
+    "swish": lambda u: u / (1 + np.exp(-u)),
+}
+LAYERS = [(3, 4), (2, 5, 3), (2, 7, 9, 37), (1, 70, 31, 16)]
+
+
+def layer(x, scale, noise, bias, activation, factor):
+    scale = scale.reshape(scale.shape[0], *[1] * (x.ndim - 2), scale.shape[1])
+    return factor * ACTIVATE[activation](np.float64(x) * scale + noise + bias)
+
+
+def finish_layer(x, scale, noise, bias, activation, factor):
+    epilogue = Epilogue(noise, bias, activation, factor)
+    return ops.finish_layer(x, epilogue, scale=scale)
+
+
+def attention(*arrays, heads, normalize, activation, factor):
+    *arrays, noise, bias = arrays
+    both = gain(*arrays, heads, normalize)
+    width = len(bias)
+    ended = factor * ACTIVATE[activation](both[..., :width] + noise + bias)
+    return np.concatenate([ended, both[..., width:]], axis=2)
+
+
+def attention_gain(*arrays, heads, normalize, activation, factor):
+    *arrays, noise, bias = arrays
+    epilogue = Epilogue(noise, bias, activation, factor)
+    options = {"heads": heads, "normalize": normalize, "epilogue": epilogue}
+    return tf.concat(ops.attention_gain(*arrays, **options), axis=2)
+
+
+def layer_inputs(shape, samples):
+    noise = normal(samples or shape[0], *shape[1:-1], 1)
+    return [normal(*shape), normal(shape[0], shape[-1]), noise, normal(shape[-1])]
+
+
+def attention_inputs(case, samples, normalize):
+    batch, rows, columns, channels, *_ = case
+    arrays, options = gain_inputs(case, normalize)
+    return [*arrays, normal(samples or batch, rows * columns, 1), normal(channels)], options
+
+
+CASES = [
+    (finish_layer, layer, layer_inputs(shape, samples), {"activation": a, "factor": f})
+    for shape in LAYERS
+    for samples in (1, None)
+    for a, f in ENDS
+]
+CASES += [
+    (attention_gain, attention, inputs, options | {"activation": a, "factor": f})
+    for case in SHAPES
+    for inputs, options in (attention_inputs(case, 1, False), attention_inputs(case, None, True))
+    for a, f in ENDS
+]
+
+
+@pytest.mark.parametrize(("operation", "definition", "arrays", "options"), CASES)
+def test_value(live, operation, definition, arrays, options):
+    expected = definition(*arrays, **options)
+    actual = tf.function(operation)(*map(tf.constant, arrays), **options)
+    np.testing.assert_allclose(actual, expected, atol=2e-6 * np.abs(expected).max())
+
+
+def away_from_zero(definition, arrays, options):
+    """Move the bias so that no sum lies where the slope of an activation jumps, some on each side."""
+    *arrays, bias = arrays
+    options = options | {"activation": "linear", "factor": 1.0}
+    sums = definition(*arrays, bias, **options)[..., : len(bias)].reshape(-1, len(bias))
+    ordered = np.sort(sums, axis=0)
+    quarter = len(ordered) // 4
+    gaps = np.diff(ordered, axis=0)[quarter : len(ordered) - 1 - quarter]
+    widest = quarter + gaps.argmax(axis=0)
+    below, above = (ordered[widest + i, range(len(bias))] for i in (0, 1))
+    return [*arrays, bias - np.float32((below + above) / 2)]
+
+
+# Differences see every jump within their step, so that few sums may be near one.
+SMALL = [case for case in CASES if case[2][0].size < 3000]
+
+
+@pytest.mark.parametrize(("operation", "definition", "arrays", "options"), SMALL)
+def test_derivatives(live, operation, definition, arrays, options):
+    """The first derivative by each input, and the second along a direction, by differences."""
+    arrays = away_from_zero(definition, arrays, options)
+    tensors = [tf.constant(a) for a in arrays]
+    weights = normal(*definition(*arrays, **options).shape)
+    directions = [normal(*a.shape) for a in arrays]
+
+    def define(*values):
+        return definition(*values, **options)
+
+    def run(*tensors):
+        with tf.GradientTape() as outer:
+            outer.watch(tensors)
+            with tf.GradientTape() as inner:
+                inner.watch(tensors)
+                y = operation(*tensors, **options)
+            first = inner.gradient(y, tensors, tf.constant(weights))
+            along = sum(tf.reduce_sum(g * d) for g, d in zip(first, directions, strict=True))
+        return first, outer.gradient(along, tensors, unconnected_gradients="zero")
+
+    first, second = tf.function(run)(*tensors)
+    for i, gradient in enumerate(first):
+        assert gradient.shape == arrays[i].shape
+        alone = [d if i == j else 0 * d for j, d in enumerate(directions)]
+        expected = slope(define, arrays, alone, weights, {})
+        size = np.linalg.norm(gradient) * np.linalg.norm(directions[i]) + 1
+        assert abs(float(tf.reduce_sum(gradient * directions[i])) - expected) < 1e-5 * size
+
+    t = 1e-4
+    ends = [
+        slope(
+            define,
+            [np.float64(a) + s * d for a, d in zip(arrays, directions, strict=True)],
+            directions,
+            weights,
+            {},
+        )
+        for s in (t, -t)
+    ]
+    expected = (ends[0] - ends[1]) / (2 * t)
+    actual = sum(float(tf.reduce_sum(g * d)) for g, d in zip(second, directions, strict=True))
+    scale = sum(
+        np.linalg.norm(g) * np.linalg.norm(d) for g, d in zip(second, directions, strict=True)
+    )
+    assert abs(actual - expected) < 1e-3 * abs(expected) + 1e-5 * scale
+
+
+@pytest.mark.parametrize("activation", ["lrelu", "swish"])
+def test_without_noise_or_scale(live, activation):
+    x, scale, _, bias = layer_inputs((2, 5, 4, 16), None)
+    epilogue = Epilogue(None, tf.constant(bias), activation, 1.5)
+    ones, nothing = np.ones_like(scale), np.zeros(1, np.float32)
+    for factors in (scale, None):
+        tensors = [tf.constant(x), epilogue.bias]
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            y = ops.finish_layer(tensors[0], epilogue, scale=factors)
+        used = ones if factors is None else factors
+        np.testing.assert_allclose(
+            y, layer(x, used, nothing, bias, activation, 1.5), rtol=1e-5, atol=1e-6
+        )
+        gradients = tape.gradient(y, tensors)
+        spread = used[:, None, None]
+        np.testing.assert_allclose(
+            gradients[0], gradients[0] / spread * spread, rtol=1e-5
+        )
+        np.testing.assert_allclose(
+            gradients[1], np.sum(gradients[0] / spread, axis=(0, 1, 2)), rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 2**-8), ("float16", 2**-10)])
+def test_sixteen_bits_are_rounded_once(live, dtype, tolerance):
+    x, scale, noise, bias = layer_inputs((2, 6, 5, 24), None)
+    x = tf.cast(x, dtype)
+    y = finish_layer(x, tf.constant(scale), tf.constant(noise), tf.constant(bias), "lrelu", 1.4)
+    assert y.dtype == x.dtype
+    exact = layer(tf.cast(x, tf.float32).numpy(), scale, noise, bias, "lrelu", 1.4)
+    np.testing.assert_allclose(tf.cast(y, tf.float64), exact, rtol=tolerance, atol=1e-6)
+
+
+def test_wrong_shapes_are_told():
+    x, scale, noise, bias = layer_inputs((2, 6, 5, 8), None)
+    with pytest.raises(ValueError, match="bias .* does not fit"):
+        finish_layer(x, scale, tf.constant(noise), tf.constant(bias[1:]), "lrelu", 1.0)
+    with pytest.raises(ValueError, match="noise .* is not"):
+        finish_layer(x, scale, tf.constant(noise[:, 1:]), tf.constant(bias), "lrelu", 1.0)
+    with pytest.raises(ValueError, match="scale .* is not"):
+        finish_layer(x, scale[:, 1:], tf.constant(noise), tf.constant(bias), "lrelu", 1.0)
+    empty = finish_layer(x[:0], scale[:0], tf.constant(noise[:0]), tf.constant(bias), "lrelu", 1.0)
+    assert empty.shape == (0, 6, 5, 8)
