@@ -133,34 +133,34 @@ class ModulatedConv(tf.Module):
         self.weight = scope.normal("weight", [size, size, inputs, outputs])
         self.modulation = _Modulation(scope, w_dim, inputs)
 
-    def __call__(
-        self, x: tf.Tensor, y: tf.Tensor, scale: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+    def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return [B, H', W', outputs] before demodulation, and what that multiplies by, or None.
 
         x: [B, H, W, inputs], y: [B, w_dim]. The factors [B, outputs] are left to what comes next,
-        which may take them in at no cost. So does this: scale [B, inputs] or None is what x is to
-        be multiplied by first.
+        which may take them in at no cost.
         """
         if not self.style:
-            return self._convolve(x, scale, self.weight * self.scale), None
-        style = self.modulation(y) * self.scale  # [B, inputs], much smaller than the weight
-        demodulation = None
-        if self.demodulate:
-            power = tf.reduce_sum(tf.square(self.weight), [0, 1])  # [inputs, outputs]
-            demodulation = tf.math.rsqrt(tf.matmul(tf.square(style), power) + 1e-8)
-        scale = style if scale is None else style * scale
-        return self._convolve(x, scale, self.weight), demodulation
-
-    def _convolve(self, x: tf.Tensor, scale: tf.Tensor | None, weight: tf.Tensor) -> tf.Tensor:
-        if scale is None:
-            return convolve(x, tf.cast(weight, x.dtype), **self.resampling)
+            weight = tf.cast(self.weight * self.scale, x.dtype)
+            return convolve(x, weight, **self.resampling), None
+        scale, demodulation = self.factors(y)
         if self.is_pointwise:  # a weight of its own for each sample is cheaper than scaling x
-            shared = tf.reshape(weight, weight.shape[2:])
+            shared = tf.reshape(self.weight, self.weight.shape[2:])
             weights = tf.cast(shared * scale[:, :, None], x.dtype)  # [B, inputs, outputs]
             pixels = tf.reshape(x, [-1, x.shape[1] * x.shape[2], x.shape[3]])
-            return tf.reshape(tf.matmul(pixels, weights), [-1, *x.shape[1:3], weights.shape[2]])
-        return convolve(scale_channels(x, scale), tf.cast(weight, x.dtype), **self.resampling)
+            y = tf.reshape(tf.matmul(pixels, weights), [-1, *x.shape[1:3], weights.shape[2]])
+            return y, demodulation
+        weight = tf.cast(self.weight, x.dtype)
+        return convolve(scale_channels(x, scale), weight, **self.resampling), demodulation
+
+    def factors(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return what inputs are multiplied by, [B, inputs], and then outputs, [B, outputs]."""
+        if not self.style:
+            return tf.fill([tf.shape(y)[0], self.weight.shape[2]], self.scale), None
+        style = self.modulation(y) * self.scale  # much smaller than the weight
+        if not self.demodulate:
+            return style, None
+        power = tf.reduce_sum(tf.square(self.weight), [0, 1])  # [inputs, outputs]
+        return style, tf.math.rsqrt(tf.matmul(tf.square(style), power) + 1e-8)
 
 
 class _Modulation(tf.Module):

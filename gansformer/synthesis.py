@@ -10,6 +10,7 @@ from dnnlib.ops import (
     activation_gain,
     bias_act,
     finish_layer,
+    sample_conv3x3,
     setup_kernel,
     upsample2d,
 )
@@ -100,13 +101,31 @@ class ToRgb(tf.Module):
 
     def __call__(self, x: tf.Tensor, style: tf.Tensor, extra_style: tf.Tensor) -> tf.Tensor:
         """x: [B, H, W, C], styles [B, w_dim] -> float32 [B, H, W, channels]."""
-        scale = None
-        if self.extra is not None:
-            x, scale = self.extra(x, extra_style)
         # A bfloat16 colour has fewer levels than a picture file; D would learn to see the steps.
-        rgb, _ = self.conv(tf.cast(x, tf.float32), style, scale)
+        if self.extra is None:
+            rgb, _ = self.conv(tf.cast(x, tf.float32), style)
+        else:
+            rgb = sample_conv3x3(x, self._fold(style, extra_style))
         rgb += self.bias
         return tf.tanh(rgb) if self.tanh else rgb
+
+    def _fold(self, style: tf.Tensor, extra_style: tf.Tensor) -> tf.Tensor:
+        """Return both convolutions as one, [B, 3, 3, C, channels].
+
+        Nothing lies between them, and there are few colours: together they cost a fraction.
+        """
+        first, first_out = self.extra.factors(extra_style)
+        second, _ = self.conv.factors(style)
+        scale = second if first_out is None else second * first_out  # [B, C]
+        channels = self.conv.weight.shape[3]
+        colours = scale[:, :, None] * tf.reshape(self.conv.weight, [-1, channels])
+        colours = tf.transpose(colours, [1, 0, 2])  # [C, B, channels]
+        features = colours.shape[0]
+        folded = tf.matmul(
+            tf.reshape(self.extra.weight, [-1, features]), tf.reshape(colours, [features, -1])
+        )
+        folded = tf.reshape(folded, [3, 3, features, -1, channels])
+        return tf.transpose(folded, [3, 0, 1, 2, 4]) * first[:, None, None, :, None]
 
 
 class Stem(tf.Module):

@@ -7,6 +7,7 @@ from dnnlib.ops.dispatch import (
     bias_act,
     conv3x3,
     finish_layer,
+    sample_conv3x3,
     scale_channels,
     upfirdn2d,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "finish_layer",
     "implementation",
     "matmul_last",
+    "sample_conv3x3",
     "scale_channels",
     "set_implementation",
     "setup_kernel",

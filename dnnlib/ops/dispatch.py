@@ -113,6 +113,20 @@ def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 
 
 @tf.autograph.experimental.do_not_convert
+def sample_conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Cross-correlate each sample with weights of its own, zeros around x; for few outputs.
+
+    x: [B, H, W, I] of float32, bfloat16 or float16, weights: float32 [B, 3, 3, I, O] -> float32
+    [B, H, W, O]. Differentiable to any order.
+    """
+    x, weights = _check_float(x, "sample_conv3x3"), tf.convert_to_tensor(weights)
+    good = x.shape.rank == 4 and weights.shape.rank == 5 and weights.shape[1:3] == [3, 3]
+    if not good or not weights.shape[:4:3].is_compatible_with(x.shape[::3]):
+        raise ValueError(f"sample_conv3x3: weights {weights.shape} do not fit x {x.shape}")
+    return live_operations().sample_conv3x3(x, weights)
+
+
+@tf.autograph.experimental.do_not_convert
 def attention_probabilities(
     x: tf.Tensor,
     weights: tf.Tensor,

@@ -91,6 +91,10 @@ class NativeOps:
             return reference.conv3x3(x, weights)
         return native_cpu.conv3x3(self._library, x, weights)
 
+    def sample_conv3x3(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Cross-correlate each sample with its own weights.  [B, H, W, I] -> float32 [B, H, W, O]."""
+        return reference.sample_conv3x3(x, weights)
+
     def strided_conv2d(self, x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
         """Cross-correlate, keeping every factor-th sample; no padding."""
         odd = all(size is not None and size % 2 and size > 1 for size in x.shape[1:3])

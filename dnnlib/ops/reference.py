@@ -67,6 +67,44 @@ def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     return tf.nn.conv2d(x, weights, strides=1, padding="SAME")
 
 
+def sample_conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Cross-correlate each sample with its own weights.  weights: [B, 3, 3, I, O] -> float32.
+
+    A product with the weights of all taps at once, whose results are then moved and added up.
+    """
+    inputs, outputs = weights.shape[3:]
+    _, height, width, _ = _shape(x)
+    by_input = tf.transpose(tf.reshape(weights, [-1, 9, inputs, outputs]), [0, 2, 1, 3])
+    pixels = tf.reshape(tf.cast(x, tf.float32), [-1, height * width, inputs])
+    products = tf.matmul(pixels, tf.reshape(by_input, [-1, inputs, 9 * outputs]))
+    return _sum_taps(tf.reshape(products, [-1, height, width, 9 * outputs]))
+
+
+@tf.custom_gradient
+def _sum_taps(products: tf.Tensor) -> tf.Tensor:
+    """Return the sums over taps of what is at their place.  [B, H, W, 9 O] -> [B, H, W, O]."""
+    _, height, width, channels = _shape(products)
+    size = channels // 9
+    padded = tf.pad(products, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    moved = [
+        padded[:, i : i + height, j : j + width, (3 * i + j) * size : (3 * i + j + 1) * size]
+        for i in range(3)
+        for j in range(3)
+    ]
+    return tf.add_n(moved), _spread_taps
+
+
+@tf.custom_gradient
+def _spread_taps(y: tf.Tensor) -> tf.Tensor:
+    """The adjoint of _sum_taps, which TensorFlow would find with nine times the memory."""
+    _, height, width, _ = _shape(y)
+    padded = tf.pad(y, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    moved = [
+        padded[:, 2 - i : 2 - i + height, 2 - j : 2 - j + width] for i in range(3) for j in range(3)
+    ]
+    return tf.concat(moved, axis=3), _sum_taps
+
+
 def strided_conv2d(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
     """Cross-correlate and keep every factor-th sample.  weights: [c, c, I, O]; no padding."""
     return tf.nn.conv2d(x, weights, factor, "VALID")

@@ -157,9 +157,7 @@ def test_without_noise_or_scale(live, activation):
         )
         gradients = tape.gradient(y, tensors)
         spread = used[:, None, None]
-        np.testing.assert_allclose(
-            gradients[0], gradients[0] / spread * spread, rtol=1e-5
-        )
+        np.testing.assert_allclose(gradients[0], gradients[0] / spread * spread, rtol=1e-5)
         np.testing.assert_allclose(
             gradients[1], np.sum(gradients[0] / spread, axis=(0, 1, 2)), rtol=1e-4, atol=1e-4
         )
