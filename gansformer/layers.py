@@ -106,8 +106,7 @@ class ModulatedConv(tf.Module):
 
     The style of sample b is s_b = y_b A + b + 1. With demodulation, w'_b = w s_b is normalised over
     its inputs. Computed as scale input, convolve with the shared w, scale output: equal to a
-    convolution with weights of its own for each sample, up to rounding. 1x1 convolutions are
-    products with such weights.
+    convolution with weights of its own for each sample, up to rounding.
     With style=False the style has no effect; its variables exist in the official checkpoints.
     """
 
@@ -126,7 +125,6 @@ class ModulatedConv(tf.Module):
     ):
         super().__init__()
         self.resampling = {"resample": resample, "kernel": setup_kernel(kernel)}
-        self.is_pointwise = size == 1 and resample is None
         self.style = style
         self.demodulate = demodulate
         self.scale = 1 / math.sqrt(size * size * inputs)
@@ -143,12 +141,6 @@ class ModulatedConv(tf.Module):
             weight = tf.cast(self.weight * self.scale, x.dtype)
             return convolve(x, weight, **self.resampling), None
         scale, demodulation = self.factors(y)
-        if self.is_pointwise:  # a weight of its own for each sample is cheaper than scaling x
-            shared = tf.reshape(self.weight, self.weight.shape[2:])
-            weights = tf.cast(shared * scale[:, :, None], x.dtype)  # [B, inputs, outputs]
-            pixels = tf.reshape(x, [-1, x.shape[1] * x.shape[2], x.shape[3]])
-            y = tf.reshape(tf.matmul(pixels, weights), [-1, *x.shape[1:3], weights.shape[2]])
-            return y, demodulation
         weight = tf.cast(self.weight, x.dtype)
         return convolve(scale_channels(x, scale), weight, **self.resampling), demodulation
 

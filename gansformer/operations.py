@@ -35,6 +35,11 @@ def _fast_transposed_convolution(operation: tf.Operation) -> int:
     return operation.inputs[1].shape.num_elements() * pixels
 
 
+def _sample_convolution(operation: tf.Operation) -> int:
+    _, height, width, inputs, _ = operation.inputs[1].shape
+    return height * width * inputs * operation.outputs[0].shape.num_elements()
+
+
 def _attention_scores(operation: tf.Operation) -> int:
     return operation.outputs[0].shape.num_elements() * operation.inputs[0].shape[-1]
 
@@ -76,6 +81,7 @@ _COUNTS = {
     "Conv2D": _convolution,
     "GansformerConv3x3": _fast_convolution,
     "GansformerTransposedConv3x3": _fast_transposed_convolution,
+    "GansformerSampleConv": _sample_convolution,
     "GansformerAttentionProbabilities": _attention_scores,
     "GansformerAttentionGain": _attention_gain,
     "Conv2DBackpropInput": _transposed_convolution,

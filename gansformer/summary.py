@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from gansformer.attention import Attention
 from gansformer.layers import Conv, Dense, ModulatedConv
+from gansformer.synthesis import ToRgb
 
-SHOWN = (Attention, Conv, Dense, ModulatedConv)  # what is inside an Attention counts with it
+# What is inside an Attention or a ToRgb counts with it.
+SHOWN = (Attention, Conv, Dense, ModulatedConv, ToRgb)
 
 
 class Row(NamedTuple):

@@ -10,7 +10,7 @@ from dnnlib.ops import (
     activation_gain,
     bias_act,
     finish_layer,
-    sample_conv3x3,
+    sample_conv2d,
     setup_kernel,
     upsample2d,
 )
@@ -100,23 +100,23 @@ class ToRgb(tf.Module):
         self.bias = scope.full("bias", [channels])
 
     def __call__(self, x: tf.Tensor, style: tf.Tensor, extra_style: tf.Tensor) -> tf.Tensor:
-        """x: [B, H, W, C], styles [B, w_dim] -> float32 [B, H, W, channels]."""
-        # A bfloat16 colour has fewer levels than a picture file; D would learn to see the steps.
+        """x: [B, H, W, C], styles [B, w_dim] -> float32 [B, H, W, channels].
+
+        There are few colours, so that weights of its own for each sample are the cheapest form.
+        float32: a bfloat16 colour has fewer levels than a picture file; D would see the steps.
+        """
+        scale, _ = self.conv.factors(style)  # [B, C]
         if self.extra is None:
-            rgb, _ = self.conv(tf.cast(x, tf.float32), style)
+            weights = scale[:, None, None, :, None] * self.conv.weight
         else:
-            rgb = sample_conv3x3(x, self._fold(style, extra_style))
-        rgb += self.bias
+            weights = self._fold(scale, extra_style)
+        rgb = sample_conv2d(x, weights) + self.bias
         return tf.tanh(rgb) if self.tanh else rgb
 
-    def _fold(self, style: tf.Tensor, extra_style: tf.Tensor) -> tf.Tensor:
-        """Return both convolutions as one, [B, 3, 3, C, channels].
-
-        Nothing lies between them, and there are few colours: together they cost a fraction.
-        """
-        first, first_out = self.extra.factors(extra_style)
-        second, _ = self.conv.factors(style)
-        scale = second if first_out is None else second * first_out  # [B, C]
+    def _fold(self, scale: tf.Tensor, extra_style: tf.Tensor) -> tf.Tensor:
+        """Return the weights [B, 3, 3, C, channels] of both layers: nothing lies between them."""
+        extra_scale, demodulation = self.extra.factors(extra_style)
+        scale = scale if demodulation is None else scale * demodulation
         channels = self.conv.weight.shape[3]
         colours = scale[:, :, None] * tf.reshape(self.conv.weight, [-1, channels])
         colours = tf.transpose(colours, [1, 0, 2])  # [C, B, channels]
@@ -125,7 +125,7 @@ class ToRgb(tf.Module):
             tf.reshape(self.extra.weight, [-1, features]), tf.reshape(colours, [features, -1])
         )
         folded = tf.reshape(folded, [3, 3, features, -1, channels])
-        return tf.transpose(folded, [3, 0, 1, 2, 4]) * first[:, None, None, :, None]
+        return tf.transpose(folded, [3, 0, 1, 2, 4]) * extra_scale[:, None, None, :, None]
 
 
 class Stem(tf.Module):

@@ -7,7 +7,7 @@ from dnnlib.ops.dispatch import (
     bias_act,
     conv3x3,
     finish_layer,
-    sample_conv3x3,
+    sample_conv2d,
     scale_channels,
     upfirdn2d,
 )
@@ -37,7 +37,7 @@ __all__ = [
     "finish_layer",
     "implementation",
     "matmul_last",
-    "sample_conv3x3",
+    "sample_conv2d",
     "scale_channels",
     "set_implementation",
     "setup_kernel",

@@ -113,17 +113,18 @@ def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 
 
 @tf.autograph.experimental.do_not_convert
-def sample_conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+def sample_conv2d(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Cross-correlate each sample with weights of its own, zeros around x; for few outputs.
 
-    x: [B, H, W, I] of float32, bfloat16 or float16, weights: float32 [B, 3, 3, I, O] -> float32
-    [B, H, W, O]. Differentiable to any order.
+    x: [B, H, W, I] of float32, bfloat16 or float16, weights: float32 [B, n, n, I, O] with an odd n
+    -> float32 [B, H, W, O]. Differentiable to any order.
     """
-    x, weights = _check_float(x, "sample_conv3x3"), tf.convert_to_tensor(weights)
-    good = x.shape.rank == 4 and weights.shape.rank == 5 and weights.shape[1:3] == [3, 3]
+    x, weights = _check_float(x, "sample_conv2d"), tf.convert_to_tensor(weights)
+    good = x.shape.rank == 4 and weights.shape.rank == 5
+    good = good and weights.shape[1] == weights.shape[2] and weights.shape[1] % 2 == 1
     if not good or not weights.shape[:4:3].is_compatible_with(x.shape[::3]):
-        raise ValueError(f"sample_conv3x3: weights {weights.shape} do not fit x {x.shape}")
-    return live_operations().sample_conv3x3(x, weights)
+        raise ValueError(f"sample_conv2d: weights {weights.shape} do not fit x {x.shape}")
+    return live_operations().sample_conv2d(x, weights)
 
 
 @tf.autograph.experimental.do_not_convert

@@ -91,9 +91,11 @@ class NativeOps:
             return reference.conv3x3(x, weights)
         return native_cpu.conv3x3(self._library, x, weights)
 
-    def sample_conv3x3(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """Cross-correlate each sample with its own weights.  [B, H, W, I] -> float32 [B, H, W, O]."""
-        return reference.sample_conv3x3(x, weights)
+    def sample_conv2d(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Cross-correlate with the sample's own weights.  [B, H, W, I] -> float32 [B, H, W, O]."""
+        if self._has_cuda or not native_cpu.can_convolve_samples(weights):
+            return reference.sample_conv2d(x, weights)
+        return native_cpu.sample_conv2d(self._library, x, weights)
 
     def strided_conv2d(self, x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
         """Cross-correlate, keeping every factor-th sample; no padding."""

@@ -9,6 +9,7 @@ from dnnlib.ops.activations import find_activation
 from dnnlib.ops.epilogue import Epilogue
 
 CONV_CHANNELS = 16  # kConvChannels in src/conv3x3.h
+MAXIMUM_COLOURS = 4  # kMaximumColours in src/cpu_kernels.h
 MAXIMUM_TARGETS = 256  # kMaximumTargets in src/cpu_kernels.h
 
 
@@ -196,6 +197,27 @@ def _strided_weights(library, large: tf.Tensor, small: tf.Tensor, *, flipped: bo
         return dweights, gradient
 
     return apply(large, small)
+
+
+def can_convolve_samples(weights: tf.Tensor) -> bool:
+    """Whether the sample convolution takes weights [B, n, n, I, O] of this shape."""
+    size, _, inputs, outputs = weights.shape[1:]
+    return size % 2 == 1 and inputs % CONV_CHANNELS == 0 and 1 <= outputs <= MAXIMUM_COLOURS
+
+
+def sample_conv2d(library, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Cross-correlate each sample with its own float32 weights, zeros around x; float32."""
+
+    def value(*inputs):
+        return (library.gansformer_sample_conv(*inputs),)
+
+    def gradient(outputs, upstream, *inputs):
+        return tuple(library.gansformer_sample_conv_gradient(*upstream, *inputs))
+
+    def plain(*inputs):
+        return (reference.sample_conv2d(*inputs),)
+
+    return _differentiable(value, gradient, plain)(x, weights)[0]
 
 
 def attention_probabilities(library, x, weights, row_scores, column_scores, heads: int):

@@ -67,42 +67,52 @@ def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     return tf.nn.conv2d(x, weights, strides=1, padding="SAME")
 
 
-def sample_conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Cross-correlate each sample with its own weights.  weights: [B, 3, 3, I, O] -> float32.
+def sample_conv2d(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Cross-correlate each sample with its own weights.  weights: [B, n, n, I, O] -> float32.
 
     A product with the weights of all taps at once, whose results are then moved and added up.
     """
-    inputs, outputs = weights.shape[3:]
+    size, _, inputs, outputs = weights.shape[1:]
     _, height, width, _ = _shape(x)
-    by_input = tf.transpose(tf.reshape(weights, [-1, 9, inputs, outputs]), [0, 2, 1, 3])
+    by_input = tf.reshape(weights, [-1, size * size, inputs, outputs])
+    by_input = tf.reshape(tf.transpose(by_input, [0, 2, 1, 3]), [-1, inputs, size**2 * outputs])
     pixels = tf.reshape(tf.cast(x, tf.float32), [-1, height * width, inputs])
-    products = tf.matmul(pixels, tf.reshape(by_input, [-1, inputs, 9 * outputs]))
-    return _sum_taps(tf.reshape(products, [-1, height, width, 9 * outputs]))
+    products = tf.reshape(tf.matmul(pixels, by_input), [-1, height, width, size**2 * outputs])
+    return products if size == 1 else _sum_taps(products, size)
 
 
-@tf.custom_gradient
-def _sum_taps(products: tf.Tensor) -> tf.Tensor:
-    """Return the sums over taps of what is at their place.  [B, H, W, 9 O] -> [B, H, W, O]."""
-    _, height, width, channels = _shape(products)
-    size = channels // 9
-    padded = tf.pad(products, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    moved = [
-        padded[:, i : i + height, j : j + width, (3 * i + j) * size : (3 * i + j + 1) * size]
-        for i in range(3)
-        for j in range(3)
-    ]
-    return tf.add_n(moved), _spread_taps
+def _sum_taps(products: tf.Tensor, size: int) -> tf.Tensor:
+    """Return the sums over n x n taps of what is at their place, [B, H, W, n n O] -> [B, H, W, O].
+
+    TensorFlow's own gradient would take a picture of its own for each tap.
+    """
+
+    @tf.custom_gradient
+    def apply(products):
+        _, height, width, channels = _shape(products)
+        outputs = channels // size**2
+        padded = _pad_or_crop(products, (size // 2,) * 4)
+        moved = [padded[:, tap // size :, tap % size :, tap * outputs :] for tap in range(size**2)]
+        y = tf.add_n([part[:, :height, :width, :outputs] for part in moved])
+        return y, lambda dy: _spread_taps(dy, size)
+
+    return apply(products)
 
 
-@tf.custom_gradient
-def _spread_taps(y: tf.Tensor) -> tf.Tensor:
-    """The adjoint of _sum_taps, which TensorFlow would find with nine times the memory."""
-    _, height, width, _ = _shape(y)
-    padded = tf.pad(y, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    moved = [
-        padded[:, 2 - i : 2 - i + height, 2 - j : 2 - j + width] for i in range(3) for j in range(3)
-    ]
-    return tf.concat(moved, axis=3), _sum_taps
+def _spread_taps(y: tf.Tensor, size: int) -> tf.Tensor:
+    """Return the adjoint of `_sum_taps`, each tap's place in y: [B, H, W, n n O]."""
+
+    @tf.custom_gradient
+    def apply(y):
+        _, height, width, _ = _shape(y)
+        padded = _pad_or_crop(y, (size // 2,) * 4)
+        moved = [
+            padded[:, size - 1 - tap // size :, size - 1 - tap % size :] for tap in range(size**2)
+        ]
+        moved = tf.concat([part[:, :height, :width] for part in moved], axis=3)
+        return moved, lambda v: _sum_taps(v, size)
+
+    return apply(y)
 
 
 def strided_conv2d(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:

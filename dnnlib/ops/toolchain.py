@@ -19,6 +19,7 @@ TENSORFLOW_SOURCES = (
     "tensorflow_cpu_ops",
     "tensorflow_strided_ops",
     "tensorflow_attention_ops",
+    "tensorflow_sample_ops",
 )
 KERNEL_SOURCES = (
     "upfirdn2d_cpu",
@@ -29,6 +30,7 @@ KERNEL_SOURCES = (
     "strided_conv3x3_gradient_cpu",
     "attention_probabilities_cpu",
     "attention_gain_cpu",
+    "sample_conv_cpu",
 )
 CUDA_SOURCES = ("upfirdn2d_cuda", "bias_act_cuda")
 _KERNEL_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import gansformer
 from dnnlib.errors import UserError
+from dnnlib.ops import Epilogue
 from gansformer.canvas import Canvas
 from gansformer.config import GeneratorConfig, MappingConfig
 from gansformer.layer_attention import Carried, Inputs, LayerAttention
@@ -94,7 +95,9 @@ def test_one_layer_follows_the_equations():
     w = draw.standard_normal([BATCH, COMPONENTS + 1, 5, WIDTH]).astype(np.float32)
     embedding = draw.random([COMPONENTS, WIDTH]).astype(np.float32)
     inputs = Inputs(tf.constant(w), None, tf.constant(embedding), None, None)
-    features, carried = layer(tf.constant(x), None, 0, positions, inputs, Carried())
+    nothing = Epilogue(None, tf.zeros([CHANNELS]), "linear", 1.0)
+    options = {"index": 0, "positions": positions, "inputs": inputs, "carried": Carried()}
+    features, carried = layer(tf.constant(x), None, nothing, **options)
 
     reference, places = Reference(layer), (embedding, positions.encodings().numpy())
     flat, y = x.reshape(BATCH, 16, CHANNELS), w[:, :COMPONENTS, 1]

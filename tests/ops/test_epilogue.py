@@ -1,4 +1,4 @@
-"""Layer ends (scale, noise, bias, activation) and those after attention, against NumPy in float64."""
+"""What ends a layer (scale, noise, bias, activation), also after attention, against NumPy."""
 
 import numpy as np
 import pytest
@@ -77,7 +77,7 @@ def test_value(live, operation, definition, arrays, options):
 
 
 def away_from_zero(definition, arrays, options):
-    """Move the bias so that no sum lies where the slope of an activation jumps, some on each side."""
+    """Move the bias so that no sum lies where a slope jumps, and some on each side of it."""
     *arrays, bias = arrays
     options = options | {"activation": "linear", "factor": 1.0}
     sums = definition(*arrays, bias, **options)[..., : len(bias)].reshape(-1, len(bias))

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "attention_blocks.h"
+#include "position_blocks.h"
 
 namespace gansformer {
 

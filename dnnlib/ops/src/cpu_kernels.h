@@ -79,12 +79,35 @@ void strided_conv3x3_weight_gradient_cpu(const StridedPlan& plan, const float* l
                                          const float* small, bool flipped, int shares,
                                          float* dweights, const ParallelFor& parallel_for);
 
+// A batch of grids of positions with `channels` features each.
+struct GridPlan {
+  std::int64_t batch, grid_rows, grid_columns;
+  int channels;
+};
+
+constexpr int kMaximumColours = 4;  // outputs of a sample convolution
+
+// `size` taps along each axis, an odd number, for `outputs` outputs.
+struct SampleConvPlan : GridPlan {
+  int size, outputs;
+};
+
+// y = x correlated with weights [batch, size, size, channels, outputs] of the sample, zeros around x;
+// channels are a multiple of kConvChannels. y: [batch, grid_rows, grid_columns, outputs].
+template <typename T>
+void sample_conv_cpu(const SampleConvPlan& plan, const T* x, const float* weights, float* y,
+                     const ParallelFor& parallel_for);
+
+template <typename T>
+void sample_conv_gradient_cpu(const SampleConvPlan& plan, const float* dy, const T* x,
+                              const float* weights, T* dx, float* dweights,
+                              const ParallelFor& parallel_for);
+
 constexpr int kMaximumTargets = 256;  // that one head attends to
 
-// The positions form a grid; each attends to `targets` targets with each of `heads` heads.
-struct AttentionPlan {
-  std::int64_t batch, grid_rows, grid_columns;
-  int channels, heads, targets;
+// Each position attends to `targets` targets with each of `heads` heads.
+struct AttentionPlan : GridPlan {
+  int heads, targets;
 };
 
 // What a position's scores consist of: the product of its features with `weights` [batch, heads *

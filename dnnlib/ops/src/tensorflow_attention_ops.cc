@@ -117,8 +117,8 @@ class AttentionBase : public OpKernel {
                  std::int64_t grid_columns, AttentionPlan* plan) const {
     if (!fits(context, x.dims() == 3 && weights.dims() == 3 && grid_columns >= 1)) return false;
     const std::int64_t targets = weights.dim_size(1);
-    *plan = {x.dim_size(0), x.dim_size(1) / grid_columns, grid_columns,
-             static_cast<int>(x.dim_size(2)), heads_, static_cast<int>(targets / heads_)};
+    *plan = {{x.dim_size(0), x.dim_size(1) / grid_columns, grid_columns,
+              static_cast<int>(x.dim_size(2))}, heads_, static_cast<int>(targets / heads_)};
     return fits(context, x.dim_size(1) % grid_columns == 0 && targets % heads_ == 0 &&
                              plan->targets <= kMaximumTargets &&
                              weights.shape() == TensorShape({plan->batch, targets, plan->channels}));
