@@ -89,12 +89,9 @@ def _sum_taps(products: tf.Tensor, size: int) -> tf.Tensor:
 
     @tf.custom_gradient
     def apply(products):
-        _, height, width, channels = _shape(products)
-        outputs = channels // size**2
-        padded = _pad_or_crop(products, (size // 2,) * 4)
-        moved = [padded[:, tap // size :, tap % size :, tap * outputs :] for tap in range(size**2)]
-        y = tf.add_n([part[:, :height, :width, :outputs] for part in moved])
-        return y, lambda dy: _spread_taps(dy, size)
+        outputs = products.shape[3] // size**2
+        places = [slice(tap * outputs, (tap + 1) * outputs) for tap in range(size**2)]
+        return tf.add_n(_move_to_taps(products, size, places)), lambda dy: _spread_taps(dy, size)
 
     return apply(products)
 
@@ -104,15 +101,21 @@ def _spread_taps(y: tf.Tensor, size: int) -> tf.Tensor:
 
     @tf.custom_gradient
     def apply(y):
-        _, height, width, _ = _shape(y)
-        padded = _pad_or_crop(y, (size // 2,) * 4)
-        moved = [
-            padded[:, size - 1 - tap // size :, size - 1 - tap % size :] for tap in range(size**2)
-        ]
-        moved = tf.concat([part[:, :height, :width] for part in moved], axis=3)
-        return moved, lambda v: _sum_taps(v, size)
+        moved = _move_to_taps(y, size, [slice(None)] * size**2)
+        return tf.concat(moved[::-1], axis=3), lambda v: _sum_taps(v, size)
 
     return apply(y)
+
+
+def _move_to_taps(x: tf.Tensor, size: int, channels: list[slice]) -> list[tf.Tensor]:
+    """Return what n x n taps meet at each position, of some channels for each tap."""
+    _, height, width, _ = _shape(x)
+    padded = _pad_or_crop(x, (size // 2,) * 4)
+    return [
+        padded[:, i : i + height, j : j + width, channels[size * i + j]]
+        for i in range(size)
+        for j in range(size)
+    ]
 
 
 def strided_conv2d(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:

@@ -214,10 +214,9 @@ def test_resolutions_in_16_bit(reference_ops, highest):
         return noted
 
     network = state.generator.synthesis_network
-    layers = {4: network.first.conv, 8: network.blocks[0].layers[1].conv,
-              16: network.blocks[1].layers[1].conv}  # fmt: skip
+    layers = {4: network.first, 8: network.blocks[0].layers[1], 16: network.blocks[1].layers[1]}
     for size, layer in layers.items():
-        layer._convolve = note(f"G{size}", layer._convolve)
+        layer.conv = note(f"G{size}", layer.conv)
     blocks = {16: state.discriminator.blocks[0], 8: state.discriminator.blocks[1]}
     for size, block in blocks.items():
         block.conv1 = note(f"D{size}", block.conv1)
