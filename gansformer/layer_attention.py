@@ -121,7 +121,9 @@ class LayerAttention(tf.Module):
         if self.image_to_image is not None or self.image_block is not None:
             epilogue, rest = None, epilogue  # they see the features before it
         if self.latents_to_image is not None:
-            x, carried = self._attend_latents(x, scale, epilogue, index, positions, inputs, carried)
+            x, carried = self._attend_latents(
+                x, scale, epilogue, (rows, columns), index, positions, inputs, carried
+            )
         if self.image_to_image is not None:
             ends = {"from_positions": positions, "to_positions": positions}
             x = self.image_to_image(x, x, **ends, random=random and random.fold("image")).features
@@ -129,9 +131,8 @@ class LayerAttention(tf.Module):
         return tf.reshape(x, [-1, rows, columns, channels]), carried
 
     def _attend_latents(
-        self, x, scale, epilogue, index, positions: Places, inputs: Inputs, carried: Carried
+        self, x, scale, epilogue, grid, index, positions, inputs: Inputs, carried: Carried
     ):
-        grid = positions.rows.shape[0], positions.columns.shape[0]
         latents = inputs.w[:, :-1, index + 1] if carried.latents is None else carried.latents
         assignment = carried.assignment
         if assignment is not None:
