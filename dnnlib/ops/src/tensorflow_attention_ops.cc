@@ -94,9 +94,8 @@ REGISTER_OP("GansformerAttentionGainGradient")
     .Attr("grid_columns: int")
     .Attr("want_epilogue: bool")
     EPILOGUE_ATTRIBUTES
-    .SetShapeFn([](InferenceContext* c) {
-      c->set_output(6, c->UnknownShape());
-      c->set_output(7, c->UnknownShapeOfRank(1));
+    .SetShapeFn([](InferenceContext* c) -> absl::Status {
+      TF_RETURN_IF_ERROR(set_epilogue_shapes(c, 6, 4));
       return set_gradient_shapes(c, 4, 8);
     });
 

@@ -33,9 +33,7 @@ REGISTER_OP("GansformerScaleChannelsGradient")
     .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) -> absl::Status {
       c->set_output(0, c->input(0));
       c->set_output(1, c->input(3));
-      c->set_output(2, c->UnknownShape());
-      c->set_output(3, c->UnknownShapeOfRank(1));
-      return absl::OkStatus();
+      return set_epilogue_shapes(c, 2, 0);
     });
 
 // Checks that x is [batch, ..., channels] and scale [batch, channels].

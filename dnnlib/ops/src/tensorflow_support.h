@@ -74,6 +74,22 @@ class EpilogueReader {
   float alpha_ = 1.0f, gain_ = 1.0f;
 };
 
+// Outputs `first` and `first + 1` of a gradient's op: what allocate_epilogue makes, for the input
+// number `x` of that op, if its attribute want_epilogue is set.
+inline absl::Status set_epilogue_shapes(tensorflow::shape_inference::InferenceContext* c, int first,
+                                        int x) {
+  bool wanted;
+  TF_RETURN_IF_ERROR(c->GetAttr("want_epilogue", &wanted));
+  auto pixels = c->RankKnown(c->input(x)) ? c->MakeDim(1) : c->UnknownDim();
+  for (int i = 1; i < c->Rank(c->input(x)) - 1; ++i) {
+    TF_RETURN_IF_ERROR(c->Multiply(pixels, c->Dim(c->input(x), i), &pixels));
+  }
+  const auto batch = c->Dim(c->input(x), 0), channels = c->Dim(c->input(x), -1);
+  c->set_output(first, wanted ? c->MakeShape({batch, pixels}) : c->Vector(0));
+  c->set_output(first + 1, wanted ? c->Vector(channels) : c->Vector(0));
+  return absl::OkStatus();
+}
+
 // Allocates outputs `first` and the next: what is sent to noise and bias, empty unless wanted.
 inline absl::Status allocate_epilogue(OpKernelContext* context, int first, bool wanted,
                                       std::int64_t batch, std::int64_t pixels,
