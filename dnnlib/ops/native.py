@@ -89,7 +89,7 @@ class NativeOps:
         """Cross-correlate.  x: [B, H, W, I], weights: [3, 3, I, O] -> [B, H, W, O]."""
         if not self._can_convolve(x, weights):
             return reference.conv3x3(x, weights)
-        return native_cpu.conv3x3(self._library, x, weights)
+        return native_cpu.conv3x3(self._library, x, tf.cast(weights, tf.float32))
 
     def sample_conv2d(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Cross-correlate with the sample's own weights.  [B, H, W, I] -> float32 [B, H, W, O]."""
@@ -102,12 +102,14 @@ class NativeOps:
         odd = all(size is not None and size % 2 and size > 1 for size in x.shape[1:3])
         if factor != 2 or not odd or not self._can_convolve(x, weights):
             return reference.strided_conv2d(x, weights, factor)
+        weights = tf.cast(weights, tf.float32)
         return native_cpu.strided_conv3x3(self._library, x, weights, flipped=False)
 
     def transposed_conv2d(self, x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
         """Insert factor - 1 zeros between samples and correlate fully with `weights`."""
         if factor != 2 or not self._can_convolve(x, weights):
             return reference.transposed_conv2d(x, weights, factor)
+        weights = tf.cast(weights, tf.float32)
         return native_cpu.transposed_conv3x3(self._library, x, weights, flipped=True)
 
     def attention_probabilities(self, x, weights, row_scores, column_scores, *, heads: int):
@@ -136,9 +138,10 @@ class NativeOps:
         return native_cpu.attention_gain(self._library, *arguments, **options)
 
     def _can_convolve(self, x: tf.Tensor, weights: tf.Tensor) -> bool:
-        """Whether a native 3x3 convolution (CPU, float32) takes these."""
+        """Whether a native 3x3 convolution (CPU) takes these and is faster than TensorFlow's."""
         fits = weights.shape[:2] == [3, 3] and native_cpu.can_convolve(weights)
-        return fits and x.dtype == tf.float32 and not self._has_cuda
+        pays = x.dtype != tf.bfloat16 or not native_cpu.has_matrix_tiles()
+        return fits and pays and not self._has_cuda
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,9 +88,10 @@ def derivatives(function, x, weights, dy, v, u):
     return [y, dx, dw, *outer.gradient(s, [x, weights, dy])]
 
 
-def check(results, expected):
-    for actual, wanted in zip(results, expected, strict=True):
-        np.testing.assert_allclose(actual, wanted, rtol=0, atol=5e-6 * np.abs(wanted).max())
+def check(results, expected, tolerance=5e-6, which=range(6)):
+    for actual, wanted in ((results[i], expected[i]) for i in which):
+        actual = tf.cast(actual, tf.float64)
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize(("size", "large", "small"), CASES)
@@ -137,6 +138,52 @@ def test_transposed(live, size, large, small, traced):
     check(results, expected)
 
 
+# The last derivative is the rounded sum of two that are rounded: at most three halves of a ulp off.
+@pytest.mark.parametrize(("size", "large", "small"), CASES)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(tf.bfloat16, 1.5 * 2**-7), (tf.float16, 1.5 * 2**-10)]
+)
+def test_sixteen_bits_are_rounded_at_the_end(live, size, large, small, dtype, tolerance):
+    if dtype == tf.float16 and (live == "reference" or small % 16):
+        pytest.skip("TensorFlow adds up in float16 on CPUs")
+    which = (2, 4) if dtype == tf.float16 else range(6)  # the weight gradients alone are ours
+    big = (size[0], 2 * size[1] + 1, 2 * size[2] + 1, large)
+    shapes = [big, (3, 3, large, small), (*size, small), big, (3, 3, large, small)]
+    drawn = [tf.cast(normal(*shape), dtype) for shape in shapes]
+
+    def run(*inputs):
+        return derivatives(lambda x, w: live_operations().strided_conv2d(x, w, 2), *inputs)
+
+    def run_transposed(*inputs):
+        return derivatives(lambda x, w: live_operations().transposed_conv2d(x, w, 2), *inputs)
+
+    x, w, dy, v, u = (tf.cast(tensor, tf.float64).numpy() for tensor in drawn)
+    expected = [
+        strided(x, w),
+        transposed(dy, w),
+        weight_gradient(x, dy),
+        transposed(dy, u),
+        weight_gradient(v, dy),
+        strided(v, w) + strided(x, u),
+    ]
+    check(tf.function(run)(*drawn), expected, tolerance, which)
+
+    x, w, dy, v, u = drawn
+    small_v = tf.cast(normal(*size, small), dtype)
+    back, back_u = (tf.transpose(a[::-1, ::-1], [0, 1, 3, 2]) for a in (w, u))
+    results = tf.function(run_transposed)(dy, back, x, small_v, back_u)
+    x, w, dy, u, small_v = (tf.cast(a, tf.float64).numpy() for a in (x, w, dy, u, small_v))
+    expected = [
+        transposed(dy, w),
+        strided(x, w),
+        turned(weight_gradient(x, dy)),
+        strided(x, u),
+        turned(weight_gradient(x, small_v)),
+        transposed(small_v, w) + transposed(dy, u),
+    ]
+    check(results, expected, tolerance, which)
+
+
 def op_types(function, *inputs):
     def run(x, w):
         with tf.GradientTape() as tape:
@@ -150,7 +197,7 @@ def op_types(function, *inputs):
 
 @pytest.mark.parametrize("function", [ops.upsample_conv2d, ops.conv_downsample2d])
 def test_what_the_kernels_take_goes_to_them(live, function):
-    """And what they do not take goes to TensorFlow: other types, channels, factors, even sizes."""
+    """And what they do not take goes to TensorFlow: other channels, factors, even sizes."""
 
     def types(size, channels, factor, dtype):
         x, w = tf.zeros([2, *size, channels], dtype), tf.zeros([3, 3, channels, 16], dtype)
@@ -158,8 +205,8 @@ def test_what_the_kernels_take_goes_to_them(live, function):
 
     ours = {"GansformerTransposedConv3x3", "GansformerStridedConv3x3WeightGradient"}
     assert types((8, 6), 32, 2, tf.float32) >= ours or live == "reference"
-    others = [types((8, 6), 24, 2, tf.float32), types((8, 6), 32, 2, tf.bfloat16)]
-    others.append(types((9, 9), 32, 3, tf.float32))
+    assert "GansformerTransposedConv3x3" not in types((8, 6), 32, 2, tf.bfloat16)
+    others = [types((8, 6), 24, 2, tf.float32), types((9, 9), 32, 3, tf.float32)]
     if function is ops.conv_downsample2d:
         others.append(types((8, 7), 32, 2, tf.float32))
     assert not any(found & ours for found in others)

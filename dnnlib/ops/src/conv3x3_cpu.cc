@@ -1,4 +1,4 @@
-// 3x3 convolutions on the CPU in float32; see conv3x3.h for the method.
+// 3x3 convolutions on the CPU, computed in float32; see conv3x3.h for the method.
 #include "conv3x3.h"
 
 #include <algorithm>
@@ -105,18 +105,18 @@ struct WeightGradientTransform {  // G'
 };
 
 // A square of vectors: element (i, j) starts at data[i * down + j * right].
-template <typename Float>
+template <typename T>
 struct Square {
-  Float* at(int i, int j) const { return data + i * down + j * right; }
+  T* at(int i, int j) const { return data + i * down + j * right; }
 
-  Float* data;
+  T* data;
   std::int64_t down, right;
 };
 
 // to = M from M' for the matrix M of a transform. The outer loops are kept: unrolled they would need
 // more addresses than there are registers.
-template <typename Transform>
-ALWAYS_INLINE void sandwich(const Square<const float>& from, const Square<float>& to) {
+template <typename Transform, typename From, typename To>
+ALWAYS_INLINE void sandwich(const Square<From>& from, const Square<To>& to) {
   constexpr int kFrom = Transform::kFrom, kTo = Transform::kTo;
   Vector half[kTo][kFrom], x[kFrom], y[kTo];
 #pragma GCC unroll 1
@@ -142,9 +142,9 @@ Square<Float> places_at(Float* first, std::int64_t step) {
 }
 
 // The size x size pixels from (top, left) of an image of the batch, as far as they lie inside of it.
-template <typename Float>
+template <typename T>
 struct Window {
-  Window(const Conv3x3Plan& plan, Float* images, int channels, std::int64_t image, int top, int left,
+  Window(const Conv3x3Plan& plan, T* images, int channels, std::int64_t image, int top, int left,
          int size)
       : data(images + ((image * plan.height + top) * plan.width + left) * channels),
         down(static_cast<std::int64_t>(plan.width) * channels),
@@ -155,7 +155,7 @@ struct Window {
         last_column(std::min(size, plan.width - left)),
         whole(first_row == 0 && first_column == 0 && last_row == size && last_column == size) {}
 
-  Square<Float> from(int channel) const { return {data + channel, down, right}; }
+  Square<T> from(int channel) const { return {data + channel, down, right}; }
 
   // Runs visit(i, j) for the pixels inside.
   template <typename Visit>
@@ -165,22 +165,22 @@ struct Window {
     }
   }
 
-  Float* const data;
+  T* const data;
   const std::int64_t down, right;
   const int first_row, last_row, first_column, last_column;
   const bool whole;
 };
 
 // to = M x M' of the pixels in a window, zero where there are none.
-template <typename Transform>
-void transform_pixels(const Window<const float>& window, int channel, const Square<float>& to) {
+template <typename Transform, typename T>
+void transform_pixels(const Window<const T>& window, int channel, const Square<float>& to) {
   constexpr int kSize = Transform::kFrom;
-  if (window.whole) return sandwich<Transform>(window.from(channel), to);
+  const Square<const T> source = window.from(channel);
+  if (window.whole) return sandwich<Transform>(source, to);
   float copies[kSize * kSize * kLanes] = {};
   const Square<float> pixels = {copies, kSize * kLanes, kLanes};
-  const Square<const float> source = window.from(channel);
   window.for_each_pixel([&](int i, int j) { store(pixels.at(i, j), load(source.at(i, j))); });
-  sandwich<Transform>({copies, kSize * kLanes, kLanes}, to);
+  sandwich<Transform>(pixels, to);
 }
 
 // Calls visit(tile of the block, image, top, left) for tiles [first, first + count).
@@ -196,11 +196,12 @@ void for_each_tile(const Tiles& tiles, std::int64_t first, std::int64_t count,
 }
 
 // B' x B of each tile: [place][tile][channel].
-void transform_inputs(const Conv3x3Plan& plan, const Tiles& tiles, const float* x,
+template <typename T>
+void transform_inputs(const Conv3x3Plan& plan, const Tiles& tiles, const T* x,
                       std::int64_t place_size, std::int64_t first, std::int64_t count,
                       float* transformed) {
   for_each_tile(tiles, first, count, [&](std::int64_t tile, std::int64_t image, int top, int left) {
-    const Window<const float> window(plan, x, plan.inputs, image, top - 1, left - 1, kPatch);
+    const Window<const T> window(plan, x, plan.inputs, image, top - 1, left - 1, kPatch);
     for (int channel = 0; channel < plan.inputs; channel += kLanes) {
       float* target = transformed + tile * plan.inputs + channel;
       transform_pixels<InputTransform>(window, channel, places_at(target, place_size));
@@ -214,13 +215,14 @@ inline std::int64_t in_panels(std::int64_t rows, std::int64_t row, int channel) 
 }
 
 // y = A' product A of each tile.
+template <typename T>
 void transform_outputs(const Conv3x3Plan& plan, const Tiles& tiles, const float* products,
-                       std::int64_t place_size, std::int64_t first, std::int64_t count, float* y) {
+                       std::int64_t place_size, std::int64_t first, std::int64_t count, T* y) {
   for_each_tile(tiles, first, count, [&](std::int64_t tile, std::int64_t image, int top, int left) {
-    const Window<float> window(plan, y, plan.outputs, image, top, left, kTile);
+    const Window<T> window(plan, y, plan.outputs, image, top, left, kTile);
     for (int channel = 0; channel < plan.outputs; channel += kLanes) {
       const float* source = products + in_panels(tiles.block, tile, channel);
-      const Square<float> target = window.from(channel);
+      const Square<T> target = window.from(channel);
       if (window.whole) {
         sandwich<OutputTransform>(places_at(source, place_size), target);
         continue;
@@ -234,11 +236,12 @@ void transform_outputs(const Conv3x3Plan& plan, const Tiles& tiles, const float*
 }
 
 // A dy A' of each tile, in panels: what the output's gradient sends to the products.
-void transform_upstream(const Conv3x3Plan& plan, const Tiles& tiles, const float* dy,
+template <typename T>
+void transform_upstream(const Conv3x3Plan& plan, const Tiles& tiles, const T* dy,
                         std::int64_t place_size, std::int64_t first, std::int64_t count,
                         float* products) {
   for_each_tile(tiles, first, count, [&](std::int64_t tile, std::int64_t image, int top, int left) {
-    const Window<const float> window(plan, dy, plan.outputs, image, top, left, kTile);
+    const Window<const T> window(plan, dy, plan.outputs, image, top, left, kTile);
     for (int channel = 0; channel < plan.outputs; channel += kLanes) {
       float* target = products + in_panels(tiles.block, tile, channel);
       transform_pixels<UpstreamTransform>(window, channel, places_at(target, place_size));
@@ -272,8 +275,9 @@ void transform_weights(const Conv3x3Plan& plan, const float* weights, bool trans
 
 }  // namespace
 
-void conv3x3_cpu(const Conv3x3Plan& plan, const float* x, const float* weights, bool transposed,
-                 float* y, const ParallelFor& parallel_for) {
+template <typename T>
+void conv3x3_cpu(const Conv3x3Plan& plan, const T* x, const float* weights, bool transposed, T* y,
+                 const ParallelFor& parallel_for) {
   const Tiles tiles(plan);
   const int outputs = static_cast<int>(round_up(plan.outputs, kPanel));
   const std::int64_t weight_place = static_cast<std::int64_t>(plan.inputs) * outputs + kSkew;
@@ -303,8 +307,9 @@ void conv3x3_cpu(const Conv3x3Plan& plan, const float* x, const float* weights, 
   });
 }
 
-void conv3x3_weight_gradient_cpu(const Conv3x3Plan& plan, const float* x, const float* dy,
-                                 int shares, float* dweights, const ParallelFor& parallel_for) {
+template <typename T>
+void conv3x3_weight_gradient_cpu(const Conv3x3Plan& plan, const T* x, const T* dy, int shares,
+                                 float* dweights, const ParallelFor& parallel_for) {
   const Tiles tiles(plan);
   const int outputs = static_cast<int>(round_up(plan.outputs, kPanel));
   const std::int64_t weight_place = static_cast<std::int64_t>(plan.inputs) * outputs + kSkew;
@@ -347,10 +352,19 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Plan& plan, const float* x, const 
         const std::int64_t tap_size = static_cast<std::int64_t>(plan.inputs) * plan.outputs;
         float* target = dweights + static_cast<std::int64_t>(input) * plan.outputs + output;
         sandwich<WeightGradientTransform>(places_at<const float>(places, kLanes),
-                                          {target, 3 * tap_size, tap_size});
+                                          Square<float>{target, 3 * tap_size, tap_size});
       }
     }
   });
 }
+
+#define INSTANTIATE(T)                                                                      \
+  template void conv3x3_cpu(const Conv3x3Plan&, const T*, const float*, bool, T*,           \
+                            const ParallelFor&);                                            \
+  template void conv3x3_weight_gradient_cpu(const Conv3x3Plan&, const T*, const T*, int,    \
+                                            float*, const ParallelFor&);
+INSTANTIATE(float)
+INSTANTIATE(BFloat16)
+INSTANTIATE(Float16)
 
 }  // namespace gansformer

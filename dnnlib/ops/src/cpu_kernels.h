@@ -61,13 +61,15 @@ void scale_channels_gradient_cpu(const ScalePlan& plan, const T* dy, const T* y,
 
 // y = x correlated with weights [3, 3, inputs, outputs], zeros around x. transposed: with the adjoint
 // of that, from weights [3, 3, outputs, inputs].
-void conv3x3_cpu(const Conv3x3Plan& plan, const float* x, const float* weights, bool transposed,
-                 float* y, const ParallelFor& parallel_for);
+template <typename T>
+void conv3x3_cpu(const Conv3x3Plan& plan, const T* x, const float* weights, bool transposed, T* y,
+                 const ParallelFor& parallel_for);
 
 // dweights [3, 3, inputs, outputs] of y = conv3x3(x, weights). It is summed up in `shares` parts,
 // whose number decides on the rounding.
-void conv3x3_weight_gradient_cpu(const Conv3x3Plan& plan, const float* x, const float* dy,
-                                 int shares, float* dweights, const ParallelFor& parallel_for);
+template <typename T>
+void conv3x3_weight_gradient_cpu(const Conv3x3Plan& plan, const T* x, const T* dy, int shares,
+                                 float* dweights, const ParallelFor& parallel_for);
 
 // Adjoint of a convolution with stride 2, see strided_conv3x3.h. weights: [3, 3, large, small channels];
 // flipped: [3, 3, small, large channels], turned round.
@@ -75,9 +77,10 @@ void transposed_conv3x3_cpu(const StridedPlan& plan, const float* small, const f
                             bool flipped, float* large, const ParallelFor& parallel_for);
 
 // The weight gradient of such a pair, summed up in `shares` parts like that of conv3x3.
-void strided_conv3x3_weight_gradient_cpu(const StridedPlan& plan, const float* large,
-                                         const float* small, bool flipped, int shares,
-                                         float* dweights, const ParallelFor& parallel_for);
+template <typename T>
+void strided_conv3x3_weight_gradient_cpu(const StridedPlan& plan, const T* large, const T* small,
+                                         bool flipped, int shares, float* dweights,
+                                         const ParallelFor& parallel_for);
 
 // A batch of grids of positions with `channels` features each.
 struct GridPlan {

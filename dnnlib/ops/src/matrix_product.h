@@ -6,6 +6,8 @@
 #include <cstring>
 #include <new>
 
+#include "portable.h"
+
 namespace gansformer {
 
 #ifdef __AVX512F__
@@ -23,6 +25,14 @@ inline Vector load(const float* source) {
   return value;
 }
 
+// From and to 16 bits: a loop that compilers turn into a few vector instructions.
+template <typename T>
+inline Vector load(const T* source) {
+  float lanes[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = to_float(source[lane]);
+  return load(lanes);
+}
+
 // A vector that is read once and then used many times. Left alone, GCC makes such a read part of each
 // product, and with the few registers of AVX2 the reads then take twice as long as the products.
 inline Vector load_once(const float* source) {
@@ -34,6 +44,13 @@ inline Vector load_once(const float* source) {
 }
 
 inline void store(float* target, Vector value) { std::memcpy(target, &value, sizeof(value)); }
+
+template <typename T>
+inline void store(T* target, Vector value) {
+  float lanes[kLanes];
+  store(lanes, value);
+  for (int lane = 0; lane < kLanes; ++lane) store(target + lane, lanes[lane]);
+}
 
 inline Vector spread(float value) { return value - Vector{}; }
 

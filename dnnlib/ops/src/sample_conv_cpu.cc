@@ -6,15 +6,6 @@ namespace {
 
 constexpr int kGroup = 4;  // neighbouring outputs that are computed together
 
-inline Vector read_vector(const float* source) { return load(source); }
-
-template <typename T>
-Vector read_vector(const T* source) {
-  Vector value;
-  for (int lane = 0; lane < kLanes; ++lane) value[lane] = to_float(source[lane]);
-  return value;
-}
-
 // The weights of a sample with the inputs last: [tap][output][input].
 void put_inputs_last(const SampleConvPlan& plan, const float* weights, std::int64_t sample,
                      const Buffer& result) {
@@ -70,7 +61,7 @@ void correlate(const SampleConvPlan& plan, const Patch<T>& patch, const float* w
       for (int o = 0; o < kOutputs; ++o) line[o] = load_once(rows + o * channels + c);
       UNROLL
       for (int g = 0; g < kGroup; ++g) {
-        const Vector value = read_vector(pixels[g] + c);
+        const Vector value = load(pixels[g] + c);
         UNROLL
         for (int o = 0; o < kOutputs; ++o) sums[g][o] += value * line[o];
       }

@@ -31,9 +31,10 @@ struct StridedPlan {
 
 // Asks for memory that is needed soon, a piece at a time: strides of pixels hide from the processor
 // what comes next.
+template <typename T>
 struct Prefetch {
   // What lies beside lines [first, last) on the large side, in so many pieces.
-  Prefetch(const StridedPlan& plan, const float* large, std::int64_t first, std::int64_t last,
+  Prefetch(const StridedPlan& plan, const T* large, std::int64_t first, std::int64_t last,
            std::int64_t pieces) {
     if (first >= last) return;
     const std::int64_t row = static_cast<std::int64_t>(plan.large_width()) * plan.large_channels;
@@ -44,12 +45,12 @@ struct Prefetch {
 
   template <bool ForWriting>
   void next_piece() {
-    constexpr int kLine = 64 / sizeof(float);
-    const float* stop = std::min(end, next + piece);
+    constexpr int kLine = 64 / sizeof(T);
+    const T* stop = std::min(end, next + piece);
     for (; next < stop; next += kLine) __builtin_prefetch(next, ForWriting, 2);
   }
 
-  const float *next = nullptr, *end = nullptr;
+  const T *next = nullptr, *end = nullptr;
   std::int64_t piece = 0;
 };
 

@@ -1,4 +1,4 @@
-// The weight gradient of 3x3 convolutions with stride 2 in float32; see strided_conv3x3.h.
+// The weight gradient of 3x3 convolutions with stride 2, computed in float32; see strided_conv3x3.h.
 #include <algorithm>
 #include <vector>
 
@@ -53,18 +53,22 @@ struct Sums {
   }
 
   // Adds what lines [first, last) contribute.
-  void add(std::int64_t first, std::int64_t last, const float* large, const float* small,
+  template <typename T>
+  void add(std::int64_t first, std::int64_t last, const T* large, const T* small,
            float* sum) const {
+    const std::int64_t row_size = static_cast<std::int64_t>(plan.large_width()) * plan.large_channels;
     const Buffer panel(block * plan.width * kPanel);
+    const Buffer copies(std::is_same<T, float>::value ? 0 : 3 * block * row_size);
     std::vector<const float*> left;
     for (; first < last; first += block) {
       const std::int64_t end = std::min(last, first + block);
-      const std::int64_t row_size = static_cast<std::int64_t>(plan.large_width()) * plan.large_channels;
       left.clear();
       for (std::int64_t line = first; line < end; ++line) {
-        left.push_back(large + plan.large_row(line) * row_size);
+        left.push_back(read_rows(large + plan.large_row(line) * row_size, 3 * row_size,
+                                 copies.at((line - first) * 3 * row_size)));
       }
-      Prefetch soon(plan, large, end, std::min(last, end + block), 9 * tap_size / (kRows * kPanel));
+      Prefetch<T> soon(plan, large, end, std::min(last, end + block),
+                       9 * tap_size / (kRows * kPanel));
       for (int column = 0; column < plan.small_channels; column += kPanel) {
         copy_panel(small + first * plan.width * plan.small_channels, column,
                    (end - first) * plan.width, panel.at(0));
@@ -73,20 +77,31 @@ struct Sums {
     }
   }
 
-  void copy_panel(const float* small, int column, std::int64_t pixels, float* panel) const {
+  // Rows of the large side in float32: themselves, or copied.
+  static const float* read_rows(const float* rows, std::int64_t, float*) { return rows; }
+
+  template <typename T>
+  static const float* read_rows(const T* rows, std::int64_t size, float* copy) {
+    for (std::int64_t i = 0; i < size; i += kLanes) store(copy + i, load(rows + i));
+    return copy;
+  }
+
+  template <typename T>
+  void copy_panel(const T* small, int column, std::int64_t pixels, float* panel) const {
     const int width = std::min(kPanel, plan.small_channels - column);
     for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
-      std::memcpy(panel + pixel * kPanel, small + pixel * plan.small_channels + column,
-                  width * sizeof(float));
+      const T* source = small + pixel * plan.small_channels + column;
+      for (int i = 0; i < width; i += kLanes) store(panel + pixel * kPanel + i, load(source + i));
     }
   }
 
+  template <typename T>
   void add_panel(const std::vector<const float*>& left, const float* panel, int column,
-                 std::int64_t row_size, Prefetch& soon, float* sum) const {
+                 std::int64_t row_size, Prefetch<T>& soon, float* sum) const {
     const auto add = plan.small_channels - column > kLanes ? add_lines<2> : add_lines<1>;
     for (int row = 0; row < plan.large_channels; row += kRows) {
       for (int tap = 0; tap < 9; ++tap) {
-        soon.next_piece<false>();
+        soon.template next_piece<false>();
         add(left, tap / 3 * row_size + tap % 3 * plan.large_channels + row, 2 * plan.large_channels,
             panel, plan.width, sum + place(tap, row, column));
       }
@@ -99,9 +114,10 @@ struct Sums {
 
 }  // namespace
 
-void strided_conv3x3_weight_gradient_cpu(const StridedPlan& plan, const float* large,
-                                         const float* small, bool flipped, int shares,
-                                         float* dweights, const ParallelFor& parallel_for) {
+template <typename T>
+void strided_conv3x3_weight_gradient_cpu(const StridedPlan& plan, const T* large, const T* small,
+                                         bool flipped, int shares, float* dweights,
+                                         const ParallelFor& parallel_for) {
   const Sums layout(plan);
   const int rows = plan.large_channels, columns = plan.small_channels;
   shares = static_cast<int>(std::min<std::int64_t>(shares, plan.lines()));
@@ -132,5 +148,12 @@ void strided_conv3x3_weight_gradient_cpu(const StridedPlan& plan, const float* l
     }
   });
 }
+
+#define INSTANTIATE(T)                                                                          \
+  template void strided_conv3x3_weight_gradient_cpu(const StridedPlan&, const T*, const T*, bool, \
+                                                    int, float*, const ParallelFor&);
+INSTANTIATE(float)
+INSTANTIATE(BFloat16)
+INSTANTIATE(Float16)
 
 }  // namespace gansformer

@@ -122,9 +122,10 @@ REGISTER_SCALE(Eigen::half)
 // ----- conv3x3 -----
 
 REGISTER_OP("GansformerConv3x3")
-    .Input("x: float")
+    .Input("x: T")
     .Input("weights: float")
-    .Output("y: float")
+    .Output("y: T")
+    .Attr(ELEMENT_TYPES)
     .Attr("transposed: bool")
     .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) -> absl::Status {
       bool transposed;
@@ -138,9 +139,10 @@ REGISTER_OP("GansformerConv3x3")
     });
 
 REGISTER_OP("GansformerConv3x3WeightGradient")
-    .Input("x: float")
-    .Input("dy: float")
+    .Input("x: T")
+    .Input("dy: T")
     .Output("dweights: float")
+    .Attr(ELEMENT_TYPES)
     .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) -> absl::Status {
       tensorflow::shape_inference::ShapeHandle x, dy;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &x));
@@ -163,6 +165,7 @@ bool make_conv_plan(OpKernelContext* context, const Tensor& x, std::int64_t outp
   return true;
 }
 
+template <typename T>
 class Conv3x3Op : public OpKernel {
  public:
   explicit Conv3x3Op(OpKernelConstruction* context) : OpKernel(context) {
@@ -182,7 +185,7 @@ class Conv3x3Op : public OpKernel {
     const TensorShape shape({plan.batch, plan.height, plan.width, plan.outputs});
     OP_REQUIRES_OK(context, context->allocate_output(0, shape, &y));
     if (y->NumElements() == 0) return;
-    conv3x3_cpu(plan, read<float>(x), read<float>(weights), transposed_, write<float>(y),
+    conv3x3_cpu(plan, read<T>(x), read<float>(weights), transposed_, write<T>(y),
                 threads_of(context));
   }
 
@@ -190,6 +193,7 @@ class Conv3x3Op : public OpKernel {
   bool transposed_ = false;
 };
 
+template <typename T>
 class Conv3x3WeightGradientOp : public OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -206,13 +210,21 @@ class Conv3x3WeightGradientOp : public OpKernel {
     const TensorShape shape({3, 3, plan.inputs, plan.outputs});
     OP_REQUIRES_OK(context, context->allocate_output(0, shape, &dweights));
     const int threads = context->device()->tensorflow_cpu_worker_threads()->num_threads;
-    conv3x3_weight_gradient_cpu(plan, read<float>(x), read<float>(dy), threads,
-                                write<float>(dweights), threads_of(context));
+    conv3x3_weight_gradient_cpu(plan, read<T>(x), read<T>(dy), threads, write<float>(dweights),
+                                threads_of(context));
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("GansformerConv3x3").Device(tensorflow::DEVICE_CPU), Conv3x3Op);
-REGISTER_KERNEL_BUILDER(Name("GansformerConv3x3WeightGradient").Device(tensorflow::DEVICE_CPU),
-                        Conv3x3WeightGradientOp);
+#define REGISTER_CONV3X3(T)                                                             \
+  REGISTER_KERNEL_BUILDER(                                                               \
+      Name("GansformerConv3x3").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),  \
+      Conv3x3Op<T>);                                                                     \
+  REGISTER_KERNEL_BUILDER(Name("GansformerConv3x3WeightGradient")                       \
+                              .Device(tensorflow::DEVICE_CPU)                           \
+                              .TypeConstraint<T>("T"),                                  \
+                          Conv3x3WeightGradientOp<T>);
+REGISTER_CONV3X3(float)
+REGISTER_CONV3X3(tensorflow::bfloat16)
+REGISTER_CONV3X3(Eigen::half)
 
 }  // namespace gansformer

@@ -24,9 +24,10 @@ REGISTER_OP("GansformerTransposedConv3x3")
     });
 
 REGISTER_OP("GansformerStridedConv3x3WeightGradient")
-    .Input("large: float")
-    .Input("small: float")
+    .Input("large: T")
+    .Input("small: T")
     .Output("dweights: float")
+    .Attr(ELEMENT_TYPES)
     .Attr("flipped: bool")
     .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) -> absl::Status {
       bool flipped;
@@ -85,6 +86,7 @@ class TransposedConv3x3Op : public OpKernel {
   bool flipped_ = false;
 };
 
+template <typename T>
 class StridedConv3x3WeightGradientOp : public OpKernel {
  public:
   explicit StridedConv3x3WeightGradientOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -106,8 +108,8 @@ class StridedConv3x3WeightGradientOp : public OpKernel {
     const TensorShape shape({3, 3, first, second});
     OP_REQUIRES_OK(context, context->allocate_output(0, shape, &dweights));
     const int threads = context->device()->tensorflow_cpu_worker_threads()->num_threads;
-    strided_conv3x3_weight_gradient_cpu(plan, read<float>(large), read<float>(small), flipped_,
-                                        threads, write<float>(dweights), threads_of(context));
+    strided_conv3x3_weight_gradient_cpu(plan, read<T>(large), read<T>(small), flipped_, threads,
+                                        write<float>(dweights), threads_of(context));
   }
 
  private:
@@ -116,8 +118,13 @@ class StridedConv3x3WeightGradientOp : public OpKernel {
 
 REGISTER_KERNEL_BUILDER(Name("GansformerTransposedConv3x3").Device(tensorflow::DEVICE_CPU),
                         TransposedConv3x3Op);
-REGISTER_KERNEL_BUILDER(
-    Name("GansformerStridedConv3x3WeightGradient").Device(tensorflow::DEVICE_CPU),
-    StridedConv3x3WeightGradientOp);
+#define REGISTER_WEIGHT_GRADIENT(T)                                       \
+  REGISTER_KERNEL_BUILDER(Name("GansformerStridedConv3x3WeightGradient") \
+                              .Device(tensorflow::DEVICE_CPU)            \
+                              .TypeConstraint<T>("T"),                   \
+                          StridedConv3x3WeightGradientOp<T>);
+REGISTER_WEIGHT_GRADIENT(float)
+REGISTER_WEIGHT_GRADIENT(tensorflow::bfloat16)
+REGISTER_WEIGHT_GRADIENT(Eigen::half)
 
 }  // namespace gansformer

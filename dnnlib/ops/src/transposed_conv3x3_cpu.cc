@@ -68,7 +68,7 @@ __attribute__((noinline)) void multiply_pixels(const float* const* from, const s
 
 // The same for all listed pixels and all columns; `unused` takes what fills up the last kRows.
 void multiply_list(Pixels& pixels, const std::vector<Tap>& taps, std::int64_t depth, int columns,
-                   float* unused, Prefetch& soon) {
+                   float* unused, Prefetch<float>& soon) {
   while (pixels.from.size() % kRows != 0) pixels.add(pixels.from[0], unused);
   for (int column = 0; column < columns; column += kPanel) {
     const auto multiply = columns - column > kLanes ? multiply_pixels<2> : multiply_pixels<1>;
@@ -100,7 +100,7 @@ struct Convolution {
     const std::int64_t after = std::min(plan.lines(), 2 * last - first);
     const std::int64_t products = (last - first) * plan.width * 4 / kRows *
                                   (round_up(plan.large_channels, kPanel) / kPanel);
-    Prefetch soon(plan, large, last, after, products + 1);
+    Prefetch<float> soon(plan, large, last, after, products + 1);
     std::vector<float> unused(round_up(plan.large_channels, kPanel));
     Pixels pixels;
     for (const Phase& row : phases_of(plan.height)) {
