@@ -57,7 +57,13 @@ def wide_data(tmp_path_factory):
     return root / "data"
 
 
-@pytest.fixture(scope="module", params=["crop_ratio: 0.5", ""], ids=["canvas", "padded"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("crop_ratio: 0.5", id="canvas"),
+        pytest.param("", id="padded", marks=pytest.mark.slow),
+    ],
+)
 def trained(request, wide_data, tmp_path_factory):
     """A run on the rectangular canvas, and one on the padded squares: (run, crop_ratio)."""
     root = tmp_path_factory.mktemp("run")

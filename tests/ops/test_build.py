@@ -133,6 +133,7 @@ def test_read_only_cache(tmp_path, content, expected):
     assert live.startswith(expected) and len(said) == (content == "empty")
 
 
+@pytest.mark.slow
 def test_corrupt_library_is_rebuilt_by_one_of_two_processes(tmp_path):
     library = make_cache(tmp_path) / LIBRARY_NAME
     whole = library.read_bytes()

@@ -5,6 +5,7 @@
 
 #include "cpu_kernels.h"
 #include "matrix_product.h"
+#include "prefetch.h"
 
 namespace gansformer {
 namespace {
@@ -33,6 +34,22 @@ struct Tiles {
   const int down, across;
   const std::int64_t total, block, blocks;
 };
+
+// The rows of pixels that a block of tiles lies in, without their neighbours, in one piece for each
+// place.
+template <typename T>
+Prefetch<T> prefetch_block(const Conv3x3Plan& plan, const Tiles& tiles, std::int64_t block,
+                           const T* images, int channels) {
+  const auto row = [&](std::int64_t tile) {  // of all images
+    const std::int64_t lines = tile / tiles.across;
+    return lines / tiles.down * plan.height + lines % tiles.down * kTile;
+  };
+  const std::int64_t first = std::min(tiles.total, block * tiles.block);
+  const std::int64_t last = std::min(tiles.total, first + tiles.block);
+  const std::int64_t row_size = static_cast<std::int64_t>(plan.width) * channels;
+  const std::int64_t end = std::min<std::int64_t>(plan.batch * plan.height, row(last - 1) + kTile);
+  return {images + row(first) * row_size, images + (first < last ? end : row(first)) * row_size, kPlaces};
+}
 
 // The products of the matrices of conv3x3.h with a vector of vectors. Rows come in pairs that differ
 // in the sign of every other term.
@@ -295,7 +312,11 @@ void conv3x3_cpu(const Conv3x3Plan& plan, const T* x, const float* weights, bool
       const std::int64_t first = block * tiles.block;
       const std::int64_t count = std::min(tiles.block, tiles.total - first);
       transform_inputs(plan, tiles, x, input_place, first, count, inputs.at(0));
+      auto next_inputs = prefetch_block(plan, tiles, block + 1, x, plan.inputs);
+      auto these_outputs = prefetch_block(plan, tiles, block, y, plan.outputs);
       for (int place = 0; place < kPlaces; ++place) {
+        next_inputs.template next_piece<false>();
+        these_outputs.template next_piece<true>();
         multiply<false>(count, plan.outputs, plan.inputs,
                         {inputs.at(place * input_place), plan.inputs, 1},
                         {transformed_weights.at(place * weight_place), kPanel,
@@ -328,7 +349,11 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Plan& plan, const T* x, const T* d
         const std::int64_t count = std::min(tiles.block, tiles.total - first);
         transform_inputs(plan, tiles, x, input_place, first, count, inputs.at(0));
         transform_upstream(plan, tiles, dy, product_place, first, count, products.at(0));
+        auto next_inputs = prefetch_block(plan, tiles, block + 1, x, plan.inputs);
+        auto next_upstream = prefetch_block(plan, tiles, block + 1, dy, plan.outputs);
         for (int place = 0; place < kPlaces; ++place) {
+          next_inputs.template next_piece<false>();
+          next_upstream.template next_piece<false>();
           multiply<true>(plan.inputs, plan.outputs, count,
                          {inputs.at(place * input_place), 1, plan.inputs},
                          {products.at(place * product_place), kPanel, tiles.block * kPanel},

@@ -25,9 +25,19 @@ inline Vector load(const float* source) {
   return value;
 }
 
-// From and to 16 bits: a loop that compilers turn into a few vector instructions.
-template <typename T>
-inline Vector load(const T* source) {
+using Bits = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
+using Halves = std::uint16_t __attribute__((vector_size(kLanes * sizeof(std::uint16_t))));
+
+inline Vector load(const BFloat16* source) {
+  Halves halves;
+  std::memcpy(&halves, source, sizeof(halves));
+  const Bits bits = __builtin_convertvector(halves, Bits) << 16;
+  Vector value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+inline Vector load(const Float16* source) {
   float lanes[kLanes];
   for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = to_float(source[lane]);
   return load(lanes);
@@ -45,11 +55,18 @@ inline Vector load_once(const float* source) {
 
 inline void store(float* target, Vector value) { std::memcpy(target, &value, sizeof(value)); }
 
-template <typename T>
-inline void store(T* target, Vector value) {
-  float lanes[kLanes];
-  store(lanes, value);
-  for (int lane = 0; lane < kLanes; ++lane) store(target + lane, lanes[lane]);
+// Like that of portable.h. As a loop over lanes GCC would leave it one value at a time.
+inline void store(BFloat16* target, Vector value) {
+  Bits bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const Bits kept = value == value ? rounded : Bits{} + 0x7fc0u;
+  const Halves halves = __builtin_convertvector(kept, Halves);
+  std::memcpy(target, &halves, sizeof(halves));
+}
+
+inline void store(Float16* target, Vector value) {
+  for (int lane = 0; lane < kLanes; ++lane) store(target + lane, float{value[lane]});
 }
 
 inline Vector spread(float value) { return value - Vector{}; }

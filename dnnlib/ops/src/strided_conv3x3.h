@@ -10,8 +10,9 @@
 // even ones (t = 0 and 2), the first (t = 0) and the last (t = 2), and the same for columns.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
+
+#include "prefetch.h"
 
 namespace gansformer {
 
@@ -29,29 +30,13 @@ struct StridedPlan {
   int large_channels, small_channels;
 };
 
-// Asks for memory that is needed soon, a piece at a time: strides of pixels hide from the processor
-// what comes next.
+// What lies beside lines [first, last) on the large side.
 template <typename T>
-struct Prefetch {
-  // What lies beside lines [first, last) on the large side, in so many pieces.
-  Prefetch(const StridedPlan& plan, const T* large, std::int64_t first, std::int64_t last,
-           std::int64_t pieces) {
-    if (first >= last) return;
-    const std::int64_t row = static_cast<std::int64_t>(plan.large_width()) * plan.large_channels;
-    next = large + plan.large_row(first) * row;
-    end = large + (plan.large_row(last - 1) + 3) * row;
-    piece = (end - next) / pieces + 1;
-  }
-
-  template <bool ForWriting>
-  void next_piece() {
-    constexpr int kLine = 64 / sizeof(T);
-    const T* stop = std::min(end, next + piece);
-    for (; next < stop; next += kLine) __builtin_prefetch(next, ForWriting, 2);
-  }
-
-  const T *next = nullptr, *end = nullptr;
-  std::int64_t piece = 0;
-};
+Prefetch<T> prefetch_lines(const StridedPlan& plan, const T* large, std::int64_t first,
+                           std::int64_t last, std::int64_t pieces) {
+  if (first >= last) return {large, large, pieces};
+  const std::int64_t row = static_cast<std::int64_t>(plan.large_width()) * plan.large_channels;
+  return {large + plan.large_row(first) * row, large + (plan.large_row(last - 1) + 3) * row, pieces};
+}
 
 }  // namespace gansformer

@@ -67,8 +67,8 @@ struct Sums {
         left.push_back(read_rows(large + plan.large_row(line) * row_size, 3 * row_size,
                                  copies.at((line - first) * 3 * row_size)));
       }
-      Prefetch<T> soon(plan, large, end, std::min(last, end + block),
-                       9 * tap_size / (kRows * kPanel));
+      Prefetch<T> soon = prefetch_lines(plan, large, end, std::min(last, end + block),
+                                        9 * tap_size / (kRows * kPanel));
       for (int column = 0; column < plan.small_channels; column += kPanel) {
         copy_panel(small + first * plan.width * plan.small_channels, column,
                    (end - first) * plan.width, panel.at(0));

@@ -100,7 +100,7 @@ struct Convolution {
     const std::int64_t after = std::min(plan.lines(), 2 * last - first);
     const std::int64_t products = (last - first) * plan.width * 4 / kRows *
                                   (round_up(plan.large_channels, kPanel) / kPanel);
-    Prefetch<float> soon(plan, large, last, after, products + 1);
+    Prefetch<float> soon = prefetch_lines(plan, large, last, after, products + 1);
     std::vector<float> unused(round_up(plan.large_channels, kPanel));
     Pixels pixels;
     for (const Phase& row : phases_of(plan.height)) {
