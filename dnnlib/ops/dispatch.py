@@ -102,8 +102,9 @@ def finish_layer(x: tf.Tensor, epilogue: Epilogue, *, scale: tf.Tensor | None = 
 def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Cross-correlate with zeros around x.  x: [B, H, W, I], weights: [3, 3, I, O] -> [B, H, W, O].
 
-    In float32 on CPUs by a fast algorithm (Lavin & Gray, 2016) that needs a quarter of the
-    multiplications and rounds differently: errors are about 1e-5 of the largest value.
+    On CPUs by a fast algorithm (Lavin & Gray, 2016) that needs a quarter of the multiplications and
+    rounds differently: in float32, errors are about 1e-5 of the largest value. (Not in bfloat16 on
+    processors with AMX.)
     Differentiable to any order.
     """
     x, weights = tf.convert_to_tensor(x), tf.convert_to_tensor(weights)
