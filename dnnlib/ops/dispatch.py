@@ -104,8 +104,7 @@ def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 
     On CPUs by a fast algorithm (Lavin & Gray, 2016) that needs a quarter of the multiplications and
     rounds differently: in float32, errors are about 1e-5 of the largest value. (Not in bfloat16 on
-    processors with AMX.)
-    Differentiable to any order.
+    processors with AMX.) Differentiable to any order.
     """
     x, weights = tf.convert_to_tensor(x), tf.convert_to_tensor(weights)
     if weights.shape.rank != 4 or weights.shape[:2] != [3, 3] or weights.shape[2] != x.shape[-1]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 
 import tensorflow as tf
 
 from dnnlib.ops import reference
 from dnnlib.ops.activations import find_activation
 from dnnlib.ops.epilogue import Epilogue
+from dnnlib.ops.toolchain import read_cpuinfo
 
 CONV_CHANNELS = 16  # kConvChannels in src/conv3x3.h
 MAXIMUM_COLOURS = 4  # kMaximumColours in src/cpu_kernels.h
@@ -110,10 +110,7 @@ def _epilogue_gradients(epilogue: Epilogue | None, dnoise, dbias) -> tuple[tf.Te
 @lru_cache
 def has_matrix_tiles() -> bool:
     """Whether the processor has AMX, with which TensorFlow convolves fastest in bfloat16."""
-    try:
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
+    return "amx_bf16" in read_cpuinfo()
 
 
 def can_convolve(weights: tf.Tensor) -> bool:

@@ -176,6 +176,14 @@ def first_line_of(program: str, option: str, containing: str) -> str:
     return lines[0] if lines else ""
 
 
+def read_cpuinfo() -> str:
+    """Return what Linux tells about the processor, elsewhere nothing."""
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+
+
 def _vector_flags() -> list[str]:
     return ["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else []
 
@@ -190,9 +198,6 @@ def _digest_of_sources() -> str:
 def _cpu_digest() -> str:
     """Code for one processor may crash on another that shares the home directory."""
     marks = ("flags", "Features", "model name", "CPU part")
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
+    lines = read_cpuinfo().splitlines()
     text = "\n".join(sorted({line for line in lines if line.startswith(marks)}))
     return platform.machine() + hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from dnnlib import ops
 from dnnlib.ops.implementations import live_operations
+from dnnlib.ops.native_cpu import has_matrix_tiles
 
 RANDOM = np.random.default_rng(4)
 TAPS = (1, 3, 3, 1)
@@ -94,17 +95,20 @@ def check(results, expected, tolerance=5e-6, which=range(6)):
         np.testing.assert_allclose(actual, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize(("size", "large", "small"), CASES)
-@pytest.mark.parametrize("traced", [False, True])
-def test_strided(live, size, large, small, traced):
-    big = (size[0], 2 * size[1] + 1, 2 * size[2] + 1, large)
-    x, v, dy = normal(*big), normal(*big), normal(*size, small)
-    w, u = normal(3, 3, large, small), normal(3, 3, large, small)
+def draw(dtype, *shapes):
+    """Random tensors, and their values in float64."""
+    tensors = [tf.cast(normal(*shape), dtype) for shape in shapes]
+    return tensors, [tf.cast(tensor, tf.float64).numpy() for tensor in tensors]
+
+
+def check_strided(size, large, small, *, dtype=tf.float32, traced=True, **bounds):
+    big, weights = (size[0], 2 * size[1] + 1, 2 * size[2] + 1, large), (3, 3, large, small)
+    tensors, (x, w, dy, v, u) = draw(dtype, big, weights, (*size, small), big, weights)
 
     def run(*inputs):
         return derivatives(lambda x, w: live_operations().strided_conv2d(x, w, 2), *inputs)
 
-    results = (tf.function(run) if traced else run)(*map(tf.constant, (x, w, dy, v, u)))
+    results = (tf.function(run) if traced else run)(*tensors)
     expected = [
         strided(x, w),
         transposed(dy, w),
@@ -113,20 +117,17 @@ def test_strided(live, size, large, small, traced):
         weight_gradient(v, dy),
         strided(v, w) + strided(x, u),
     ]
-    check(results, expected)
+    check(results, expected, **bounds)
 
 
-@pytest.mark.parametrize(("size", "large", "small"), CASES)
-@pytest.mark.parametrize("traced", [False, True])
-def test_transposed(live, size, large, small, traced):
-    big = (size[0], 2 * size[1] + 1, 2 * size[2] + 1, large)
-    x, v, dy = normal(*size, small), normal(*size, small), normal(*big)
-    w, u = normal(3, 3, small, large), normal(3, 3, small, large)
+def check_transposed(size, large, small, *, dtype=tf.float32, traced=True, **bounds):
+    big, weights = (size[0], 2 * size[1] + 1, 2 * size[2] + 1, large), (3, 3, small, large)
+    tensors, (x, w, dy, v, u) = draw(dtype, (*size, small), weights, big, (*size, small), weights)
 
     def run(*inputs):
         return derivatives(lambda x, w: live_operations().transposed_conv2d(x, w, 2), *inputs)
 
-    results = (tf.function(run) if traced else run)(*map(tf.constant, (x, w, dy, v, u)))
+    results = (tf.function(run) if traced else run)(*tensors)
     expected = [
         transposed(x, turned(w)),
         strided(dy, turned(w)),
@@ -135,53 +136,31 @@ def test_transposed(live, size, large, small, traced):
         turned(weight_gradient(dy, v)),
         transposed(v, turned(w)) + transposed(x, turned(u)),
     ]
-    check(results, expected)
+    check(results, expected, **bounds)
+
+
+EITHER_WAY = pytest.mark.parametrize("check_one", [check_strided, check_transposed])
+
+
+@pytest.mark.parametrize(("size", "large", "small"), CASES)
+@pytest.mark.parametrize("traced", [False, True])
+@EITHER_WAY
+def test_value_and_derivatives(live, check_one, size, large, small, traced):
+    check_one(size, large, small, traced=traced)
 
 
 # The last derivative is the rounded sum of two that are rounded: at most three halves of a ulp off.
 @pytest.mark.parametrize(("size", "large", "small"), CASES)
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(tf.bfloat16, 1.5 * 2**-7), (tf.float16, 1.5 * 2**-10)]
-)
-def test_sixteen_bits_are_rounded_at_the_end(live, size, large, small, dtype, tolerance):
-    if dtype == tf.float16 and (live == "reference" or small % 16):
-        pytest.skip("TensorFlow adds up in float16 on CPUs")
-    which = (2, 4) if dtype == tf.float16 else range(6)  # the weight gradients alone are ours
-    big = (size[0], 2 * size[1] + 1, 2 * size[2] + 1, large)
-    shapes = [big, (3, 3, large, small), (*size, small), big, (3, 3, large, small)]
-    drawn = [tf.cast(normal(*shape), dtype) for shape in shapes]
+@EITHER_WAY
+def test_bfloat16_is_rounded_at_the_end(live, check_one, size, large, small):
+    check_one(size, large, small, dtype=tf.bfloat16, tolerance=1.5 * 2**-7)
 
-    def run(*inputs):
-        return derivatives(lambda x, w: live_operations().strided_conv2d(x, w, 2), *inputs)
 
-    def run_transposed(*inputs):
-        return derivatives(lambda x, w: live_operations().transposed_conv2d(x, w, 2), *inputs)
-
-    x, w, dy, v, u = (tf.cast(tensor, tf.float64).numpy() for tensor in drawn)
-    expected = [
-        strided(x, w),
-        transposed(dy, w),
-        weight_gradient(x, dy),
-        transposed(dy, u),
-        weight_gradient(v, dy),
-        strided(v, w) + strided(x, u),
-    ]
-    check(tf.function(run)(*drawn), expected, tolerance, which)
-
-    x, w, dy, v, u = drawn
-    small_v = tf.cast(normal(*size, small), dtype)
-    back, back_u = (tf.transpose(a[::-1, ::-1], [0, 1, 3, 2]) for a in (w, u))
-    results = tf.function(run_transposed)(dy, back, x, small_v, back_u)
-    x, w, dy, u, small_v = (tf.cast(a, tf.float64).numpy() for a in (x, w, dy, u, small_v))
-    expected = [
-        transposed(dy, w),
-        strided(x, w),
-        turned(weight_gradient(x, dy)),
-        strided(x, u),
-        turned(weight_gradient(x, small_v)),
-        transposed(small_v, w) + transposed(dy, u),
-    ]
-    check(results, expected, tolerance, which)
+@pytest.mark.parametrize("live", ["native"], indirect=True)  # TensorFlow adds up in float16 on CPUs
+@pytest.mark.parametrize(("size", "large", "small"), [c for c in CASES if c[1] % 16 == 0])
+@EITHER_WAY
+def test_weight_gradients_in_float16_are_rounded_at_the_end(live, check_one, size, large, small):
+    check_one(size, large, small, dtype=tf.float16, tolerance=1.5 * 2**-10, which=(2, 4))
 
 
 def op_types(function, *inputs):
@@ -205,7 +184,9 @@ def test_what_the_kernels_take_goes_to_them(live, function):
 
     ours = {"GansformerTransposedConv3x3", "GansformerStridedConv3x3WeightGradient"}
     assert types((8, 6), 32, 2, tf.float32) >= ours or live == "reference"
-    assert "GansformerTransposedConv3x3" not in types((8, 6), 32, 2, tf.bfloat16)
+    half = types((8, 6), 32, 2, tf.bfloat16) & ours
+    takes_half = live == "native" and not has_matrix_tiles()
+    assert half == ({"GansformerStridedConv3x3WeightGradient"} if takes_half else set())
     others = [types((8, 6), 24, 2, tf.float32), types((9, 9), 32, 3, tf.float32)]
     if function is ops.conv_downsample2d:
         others.append(types((8, 7), 32, 2, tf.float32))

@@ -44,11 +44,12 @@ Prefetch<T> prefetch_block(const Conv3x3Plan& plan, const Tiles& tiles, std::int
     const std::int64_t lines = tile / tiles.across;
     return lines / tiles.down * plan.height + lines % tiles.down * kTile;
   };
-  const std::int64_t first = std::min(tiles.total, block * tiles.block);
-  const std::int64_t last = std::min(tiles.total, first + tiles.block);
+  if (block >= tiles.blocks) return {images, images, kPlaces};
+  const std::int64_t first = block * tiles.block;
+  const std::int64_t last = std::min(tiles.total, first + tiles.block) - 1;
+  const std::int64_t end = std::min<std::int64_t>(plan.batch * plan.height, row(last) + kTile);
   const std::int64_t row_size = static_cast<std::int64_t>(plan.width) * channels;
-  const std::int64_t end = std::min<std::int64_t>(plan.batch * plan.height, row(last - 1) + kTile);
-  return {images + row(first) * row_size, images + (first < last ? end : row(first)) * row_size, kPlaces};
+  return {images + row(first) * row_size, images + end * row_size, kPlaces};
 }
 
 // The products of the matrices of conv3x3.h with a vector of vectors. Rows come in pairs that differ

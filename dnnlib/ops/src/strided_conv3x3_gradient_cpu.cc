@@ -1,5 +1,6 @@
 // The weight gradient of 3x3 convolutions with stride 2, computed in float32; see strided_conv3x3.h.
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "cpu_kernels.h"

@@ -288,16 +288,9 @@ class GainGradientOp : public GainBase {
   bool want_epilogue_ = false;
 };
 
-#define REGISTER_KERNEL(NAME, OP, T) \
-  REGISTER_KERNEL_BUILDER(           \
-      Name(NAME).Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), OP<T>);
-#define REGISTER_ALL(T)                                                              \
-  REGISTER_KERNEL("GansformerAttentionProbabilities", ProbabilitiesOp, T)            \
-  REGISTER_KERNEL("GansformerAttentionProbabilitiesGradient", ProbabilitiesGradientOp, T) \
-  REGISTER_KERNEL("GansformerAttentionGain", GainOp, T)                              \
-  REGISTER_KERNEL("GansformerAttentionGainGradient", GainGradientOp, T)
-REGISTER_ALL(float)
-REGISTER_ALL(tensorflow::bfloat16)
-REGISTER_ALL(Eigen::half)
+REGISTER_CPU_KERNEL("GansformerAttentionProbabilities", ProbabilitiesOp)
+REGISTER_CPU_KERNEL("GansformerAttentionProbabilitiesGradient", ProbabilitiesGradientOp)
+REGISTER_CPU_KERNEL("GansformerAttentionGain", GainOp)
+REGISTER_CPU_KERNEL("GansformerAttentionGainGradient", GainGradientOp)
 
 }  // namespace gansformer

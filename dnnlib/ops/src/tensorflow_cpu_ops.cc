@@ -106,18 +106,8 @@ class ScaleChannelsGradientOp : public OpKernel {
   bool want_epilogue_ = false;
 };
 
-#define REGISTER_SCALE(T)                                                              \
-  REGISTER_KERNEL_BUILDER(Name("GansformerScaleChannels")                              \
-                              .Device(tensorflow::DEVICE_CPU)                          \
-                              .TypeConstraint<T>("T"),                                 \
-                          ScaleChannelsOp<T>);                                         \
-  REGISTER_KERNEL_BUILDER(Name("GansformerScaleChannelsGradient")                      \
-                              .Device(tensorflow::DEVICE_CPU)                          \
-                              .TypeConstraint<T>("T"),                                 \
-                          ScaleChannelsGradientOp<T>);
-REGISTER_SCALE(float)
-REGISTER_SCALE(tensorflow::bfloat16)
-REGISTER_SCALE(Eigen::half)
+REGISTER_CPU_KERNEL("GansformerScaleChannels", ScaleChannelsOp)
+REGISTER_CPU_KERNEL("GansformerScaleChannelsGradient", ScaleChannelsGradientOp)
 
 // ----- conv3x3 -----
 
@@ -215,16 +205,7 @@ class Conv3x3WeightGradientOp : public OpKernel {
   }
 };
 
-#define REGISTER_CONV3X3(T)                                                             \
-  REGISTER_KERNEL_BUILDER(                                                               \
-      Name("GansformerConv3x3").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),  \
-      Conv3x3Op<T>);                                                                     \
-  REGISTER_KERNEL_BUILDER(Name("GansformerConv3x3WeightGradient")                       \
-                              .Device(tensorflow::DEVICE_CPU)                           \
-                              .TypeConstraint<T>("T"),                                  \
-                          Conv3x3WeightGradientOp<T>);
-REGISTER_CONV3X3(float)
-REGISTER_CONV3X3(tensorflow::bfloat16)
-REGISTER_CONV3X3(Eigen::half)
+REGISTER_CPU_KERNEL("GansformerConv3x3", Conv3x3Op)
+REGISTER_CPU_KERNEL("GansformerConv3x3WeightGradient", Conv3x3WeightGradientOp)
 
 }  // namespace gansformer

@@ -92,16 +92,7 @@ class SampleConvGradientOp : public OpKernel {
   }
 };
 
-#define REGISTER_ALL(T)                                                                       \
-  REGISTER_KERNEL_BUILDER(                                                                    \
-      Name("GansformerSampleConv").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),     \
-      SampleConvOp<T>);                                                                       \
-  REGISTER_KERNEL_BUILDER(Name("GansformerSampleConvGradient")                                \
-                              .Device(tensorflow::DEVICE_CPU)                                 \
-                              .TypeConstraint<T>("T"),                                        \
-                          SampleConvGradientOp<T>);
-REGISTER_ALL(float)
-REGISTER_ALL(tensorflow::bfloat16)
-REGISTER_ALL(Eigen::half)
+REGISTER_CPU_KERNEL("GansformerSampleConv", SampleConvOp)
+REGISTER_CPU_KERNEL("GansformerSampleConvGradient", SampleConvGradientOp)
 
 }  // namespace gansformer

@@ -118,13 +118,6 @@ class StridedConv3x3WeightGradientOp : public OpKernel {
 
 REGISTER_KERNEL_BUILDER(Name("GansformerTransposedConv3x3").Device(tensorflow::DEVICE_CPU),
                         TransposedConv3x3Op);
-#define REGISTER_WEIGHT_GRADIENT(T)                                       \
-  REGISTER_KERNEL_BUILDER(Name("GansformerStridedConv3x3WeightGradient") \
-                              .Device(tensorflow::DEVICE_CPU)            \
-                              .TypeConstraint<T>("T"),                   \
-                          StridedConv3x3WeightGradientOp<T>);
-REGISTER_WEIGHT_GRADIENT(float)
-REGISTER_WEIGHT_GRADIENT(tensorflow::bfloat16)
-REGISTER_WEIGHT_GRADIENT(Eigen::half)
+REGISTER_CPU_KERNEL("GansformerStridedConv3x3WeightGradient", StridedConv3x3WeightGradientOp)
 
 }  // namespace gansformer

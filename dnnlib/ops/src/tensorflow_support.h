@@ -17,6 +17,15 @@ using tensorflow::TensorShape;
 
 #define ELEMENT_TYPES "T: {float, bfloat16, half}"
 
+// Registers the class template OP as the CPU kernel of NAME for all element types.
+#define REGISTER_CPU_KERNEL(NAME, OP)                  \
+  REGISTER_CPU_KERNEL_OF_TYPE(NAME, OP, float)         \
+  REGISTER_CPU_KERNEL_OF_TYPE(NAME, OP, tensorflow::bfloat16) \
+  REGISTER_CPU_KERNEL_OF_TYPE(NAME, OP, Eigen::half)
+#define REGISTER_CPU_KERNEL_OF_TYPE(NAME, OP, T) \
+  REGISTER_KERNEL_BUILDER(                       \
+      Name(NAME).Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), OP<T>);
+
 template <typename TensorType> struct Storage;
 template <> struct Storage<float> {
   using Type = float;
