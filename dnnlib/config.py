@@ -1,6 +1,7 @@
 """Frozen dataclasses from untyped data (YAML, JSON), strictly: nothing is ignored or guessed."""
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -14,11 +15,13 @@ Config = TypeVar("Config")
 def from_mapping(cls: type[Config], data: Mapping[str, Any], *, path: str = "") -> Config:
     """Build the dataclass `cls` from `data`, nested dataclasses included.
 
-    `path` is where `data` stands in the whole configuration, for messages.
+    `path` is where `data` stands in the whole configuration, for messages. A class may have an
+    attribute RENAMED, {old name: new name}: an old name goes on working, with one line about it.
     Raises UserError for an unknown key (with the nearest name), a missing one or a wrong type.
     """
     if not isinstance(data, Mapping):
         raise UserError(f"option {path or 'configuration'}: expected a mapping, got {data!r}")
+    data = _with_new_names(getattr(cls, "RENAMED", {}), data, path)
     hints = typing.get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     for key in data:
@@ -55,6 +58,22 @@ def set_option(data: dict[str, Any], assignment: str) -> None:
         if not isinstance(data, dict):
             raise UserError(f'--set {assignment}: "{parent}" has no options of its own')
     data[last] = value
+
+
+_announced: set[str] = set()  # old names that this process has said something about
+
+
+def _with_new_names(renamed: Mapping[str, str], data: Mapping[str, Any], path: str) -> dict:
+    result = dict(data)
+    for old in [key for key in data if key in renamed]:
+        name, new_name = _join(path, old), _join(path, renamed[old])
+        if renamed[old] in data:
+            raise UserError(f"option {name} is the old name of {new_name}; give the new one only")
+        result[renamed[old]] = result.pop(old)
+        if name not in _announced:
+            _announced.add(name)
+            print(f"note: option {name} is now called {new_name}", file=sys.stderr, flush=True)
+    return result
 
 
 def _join(path: str, key: Any) -> str:
