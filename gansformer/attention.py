@@ -1,350 +1,260 @@
-"""Bipartite attention between a grid of image features and a set of latents.
+"""Bipartite attention, Hudson & Zitnick (2021), section 3.1, in plain TensorFlow.
 
-Hudson & Zitnick (2021), section 3.1, in the form of the official release. "From" attends: its
-features X [B, F, C] are updated. "To" is attended: its features Y [B, T, D] supply the values.
+X [B, N, C] attends to Y [B, K, D] and is updated. In a generator X is an image, one element for
+each of its N positions, and Y its K components. With learned linear maps q, k, v of X and Y:
 
-Letters: B batch, F positions of X, T positions of Y, A heads, h head size, C/D/d widths.
+            a(X, Y)   = softmax(q(X) k(Y)^T / sqrt(h)) v(Y)
+    Eq. 5   u^a(X, Y) = LayerNorm(X + a(X, Y))                        transformer
+    Eq. 6   u^s(X, Y) = gamma(a(X, Y)) * omega(X) + beta(a(X, Y))     simplex: `Attention`
+    Eq. 7   K         = a(Y, X)                                       centroids of X, one for each
+                                                                      component: the keys of Y
+    Eq. 8   u^d(X, Y) = gamma(A) * omega(X) + beta(A),                duplex: `DuplexAttention`
+            A         = softmax(q(X) K^T / sqrt(h)) v(Y)
 
-Nothing of size F x d is ever made: queries, centroids and values enter through products that are
-folded together first. With Q = X Wq + P Wp + b, the scores Q K^T are X (Wq K^T) + P (Wp K^T) +
-b K^T; the output (softmax(S) V) Wo is softmax(S) (V Wo). The cost per image position is then
-proportional to the number of latents, not to the width d. See elements.py.
+The duplex of the official release is another one: its centroids come from k-means steps that start
+from learned centroids: `KMeansAttention`. docs/fidelity.md compares the two.
+
+Letters: A heads, h size of a head, d = A h. fused.py does the same in fewer operations.
 """
-
-import math
-from typing import NamedTuple
 
 import tensorflow as tf
 
-from dnnlib.ops import Epilogue, finish_layer, scale_channels
 from dnnlib.random_streams import RandomStream
-from gansformer.elements import Elements, multiply_heads, project, split_heads
 from gansformer.layers import Dense
-from gansformer.positions import Places
 from gansformer.variables import Scope
 
 
-class AttentionResult(NamedTuple):
-    """What an attention layer gives.
+def attend(queries, keys, mask=None, *, scale: float | None = None) -> tf.Tensor:
+    """Return softmax(Q K^T / sqrt(h)): how much each element of X attends to each of Y.
 
-    features:      [B, F, C], the updated X.
-    probabilities: [B, F, A, T], softmax over T, times the gates.
-    assignment:    [B, A, T, F], the share of each position in each centroid; None in simplex.
+    queries: [B, A, N, h], keys: [B, A, K, h], mask: [B, K], 0 hides an element of Y.
+    scale: instead of 1 / sqrt(h). Returns float32 [B, A, N, K].
     """
+    scale = queries.shape[-1] ** -0.5 if scale is None else scale
+    scores = tf.matmul(queries, keys, transpose_b=True) * scale  # [B, A, N, K]
+    if mask is not None:
+        scores += (1 - mask[:, None, None]) * -10000.0
+    return tf.nn.softmax(scores)
 
-    features: tf.Tensor
-    probabilities: tf.Tensor
-    assignment: tf.Tensor | None
+
+def integrate(x: tf.Tensor, control: tf.Tensor, *, integration: str, norm: str) -> tf.Tensor:
+    """Return gamma * omega(X) + beta, as in Eq. 6 and Eq. 8.
+
+    x: [B, N, C], control: a(X, Y) [B, N, C]. integration: "add" makes the control beta (gamma is
+    1), "mul" makes it gamma - 1 (beta is 0); "both": it is [B, N, 2C] and holds gamma - 1 and beta.
+    """
+    x = normalize(x, integration=integration, norm=norm)
+    if integration == "add":
+        return x + control
+    if integration == "mul":
+        return x * (1 + control)
+    gain, bias = tf.split(control, 2, axis=2)
+    return x * (1 + gain) + bias
+
+
+def normalize(x: tf.Tensor, *, integration: str = "both", norm: str = "layer") -> tf.Tensor:
+    """Return omega(X) [B, N, C], without learned scale. By default this is LayerNorm.
+
+    norm: over the features of an element ("layer", "batch"), over elements ("instance") or not at
+    all ("none"). "add" only centres, "mul" only divides by the root mean square, "both" does both.
+    """
+    if norm == "none":
+        return x
+    axis, y = 1 if norm == "instance" else -1, tf.cast(x, tf.float32)
+    if integration != "mul":
+        y -= tf.reduce_mean(y, axis=axis, keepdims=True)
+    if integration != "add":
+        y *= tf.math.rsqrt(tf.reduce_mean(tf.square(y), axis=axis, keepdims=True) + 1e-8)
+    return tf.cast(y, x.dtype)
+
+
+def split_heads(x: tf.Tensor, heads: int) -> tf.Tensor:
+    """From [B, N, A h] to [B, A, N, h]."""
+    x = tf.reshape(x, [-1, x.shape[1], heads, x.shape[2] // heads])
+    return tf.transpose(x, [0, 2, 1, 3])
+
+
+class Projection(tf.Module):
+    """q, k or v: X W + b, and + P W' + b' where the elements have positional encodings P."""
+
+    def __init__(self, scope: Scope, dim: int, position_dim: int | None, width: int, *names: str):
+        super().__init__()
+        self.content = Dense(scope, dim, width, suffix=names[0])
+        self.position = None
+        if position_dim is not None:
+            self.position = Dense(scope, position_dim, width, suffix=names[1])
+
+    def __call__(self, x: tf.Tensor, positions: tf.Tensor | None) -> tf.Tensor:
+        """x: [B, N, dim], positions: [N, p] -> float32 [B, N, width]."""
+        content = tf.cast(self.content(x), tf.float32)
+        return content if self.position is None else content + self.position(positions)
 
 
 class Attention(tf.Module):
-    """One attention layer.
+    """Simplex attention, Eq. 6. With integration "add" and norm "none": X := X + a(X, Y).
 
-    from_dim, to_dim: widths C of X and D of Y; width: d of queries, keys and values.
-    from_position_dim, to_position_dim: widths of the positional terms; None: there are none.
-    to_length: T, needed for the learned centroids of duplex attention.
-    centroids: None (simplex: positions compare themselves with the keys of Y), or duplex: in the
-      released form "learned" (compare with learned centroids), "queries" (centroids start as the
-      queries of the positions) or "carried" (centroids of the previous layer's assignment), in the
-      paper's form "attended" (what Y collects from X by attention).
-    integration: "add" X + o, "mul" X (1 + o), "both" X (1 + o1) + o2; o is the attention's output.
-    norm: X is normalised first, without learned scale: over positions ("instance"), over features
-      ("layer", "batch") or not. add centres only, mul divides by the RMS only, both does both.
+    x, y: (width of the elements, width of their positional encodings or None, whether they have a
+      gate: a learned sigmoid that multiplies what an element of X receives, or one of Y sends).
+    width: d. integration, norm: see `integrate`. dropout: of the probabilities, in training.
+    iterations: as the release does, the scores are divided by sqrt(h) so many times.
     """
+
+    has_keys = True
 
     def __init__(
         self,
         scope: Scope,
+        x: tuple[int, int | None, bool],
+        y: tuple[int, int | None, bool],
         *,
-        from_dim: int,
-        to_dim: int,
         width: int,
-        from_position_dim: int | None = None,
-        to_position_dim: int | None = None,
-        to_length: int = 0,
-        centroids: str | None = None,
-        iterations: int = 1,
         heads: int = 1,
+        iterations: int = 1,
         integration: str = "add",
         norm: str = "none",
-        from_gate: bool = False,
-        to_gate: bool = False,
         dropout: float = 0.0,
     ):
         super().__init__()
         if width % heads:
             raise ValueError(f"attention width {width} does not divide into {heads} heads")
-        self.width, self.heads, self.head_size = width, heads, width // heads
+        self.heads, self.head_size, self.iterations = heads, width // heads, iterations
         self.integration, self.norm, self.dropout = integration, norm, dropout
-        self.centroids, self.iterations = centroids, iterations
-        self.clusters = centroids not in (None, "attended")
-        self.query = Dense(scope, from_dim, width, suffix="_query")
-        self.key = self.collect = None
-        if centroids == "attended":
-            places = (from_position_dim, to_position_dim)
-            self.collect = _Collect(scope / "Centroids", from_dim, to_dim, width, heads, *places)
-        else:
-            self.key = Dense(scope, to_dim, width, suffix="_key")
-        self.value = Dense(scope, to_dim, width, suffix="_value")
-        self.from_position = _optional_dense(scope, from_position_dim, width, "_from_pos")
-        self.to_position = None
-        if self.key is not None:
-            self.to_position = _optional_dense(scope, to_position_dim, width, "_to_pos")
-        self._make_centroids(scope, to_length)
-        self.to_gate = to_gate and _Gate(scope, to_dim, to_position_dim, heads, "e")
-        self.from_gate = from_gate and _Gate(scope, from_dim, from_position_dim, heads, "n")
-        self.out = Dense(
-            scope, width, from_dim * (2 if integration == "both" else 1), suffix="_out"
-        )
+        self.query = Projection(scope, *x[:2], width, "_query", "_from_pos")
+        self.key = None
+        if self.has_keys:
+            self.key = Projection(scope, *y[:2], width, "_key", "_to_pos")
+        self.value = Dense(scope, y[0], width, suffix="_value")
+        self.x_gate = Projection(scope, *x[:2], heads, "_n_cont", "_n_pos") if x[2] else None
+        self.y_gate = Projection(scope, *y[:2], heads, "_e_cont", "_e_pos") if y[2] else None
+        self.out = Dense(scope, width, x[0] * (2 if integration == "both" else 1), suffix="_out")
 
-    def _make_centroids(self, scope: Scope, to_length: int) -> None:
+    def __call__(
+        self, x, y, *, x_positions=None, y_positions=None, mask=None, previous=None, random=None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return x [B, N, C], updated from y [B, K, D], and probabilities with gates, [B, A, N, K].
+
+        x_positions: [N, p], y_positions: [K, p']. mask: [B, K], 0 hides an element of y.
+        previous: [B, A, H', W', K], probabilities of the layer before. random: for dropout.
+        """
+        arguments = x, y, x_positions, y_positions
+        probabilities = self.probabilities(*arguments, mask, previous, random)  # [B, A, N, K]
+        if self.y_gate is not None:
+            gate = tf.sigmoid(self.y_gate(y, y_positions))  # [B, K, A]
+            probabilities *= tf.transpose(gate, [0, 2, 1])[:, :, None]
+        if self.x_gate is not None:
+            gate = tf.sigmoid(self.x_gate(x, x_positions) + 1)  # [B, N, A]
+            probabilities *= tf.transpose(gate, [0, 2, 1])[..., None]
+        values = split_heads(tf.cast(self.value(y), tf.float32), self.heads)  # [B, A, K, h]
+        attended = tf.transpose(probabilities @ values, [0, 2, 1, 3])  # [B, N, A, h]
+        attended = tf.reshape(attended, [-1, x.shape[1], self.heads * self.head_size])
+        control = self.out(tf.cast(attended, x.dtype))  # a(X, Y): [B, N, C or 2C]
+        x = integrate(x, control, integration=self.integration, norm=self.norm)
+        return x, probabilities
+
+    def probabilities(self, x, y, x_positions, y_positions, mask, previous, random) -> tf.Tensor:
+        """Return how much each element of X attends to each of Y, [B, A, N, K]."""
+        queries = split_heads(self.query(x, x_positions), self.heads)  # [B, A, N, h]
+        keys = split_heads(self.key(y, y_positions), self.heads)  # [B, A, K, h]
+        scale = self.head_size ** (-self.iterations / 2)
+        return self.drop(attend(queries, keys, mask, scale=scale), random)
+
+    def drop(self, probabilities: tf.Tensor, random: RandomStream | None) -> tf.Tensor:
+        """Drop probabilities, and elements of Y from a head, each at half the rate."""
+        if random is None or not self.dropout:
+            return probabilities
+        _, heads, n, k = probabilities.shape
+        keep = 1 - self.dropout / 2
+        for name, shape in (("element", [heads, n, k]), ("column", [heads, 1, k])):
+            kept = random.fold(name).uniform(shape) < keep
+            probabilities *= tf.cast(kept, tf.float32) / keep
+        return probabilities
+
+
+class DuplexAttention(Attention):
+    """The paper's duplex attention, Eq. 8: X compares itself with centroids K = a(Y, X), Eq. 7."""
+
+    has_keys = False
+
+    def __init__(self, scope: Scope, x: tuple, y: tuple, *, width: int, **options):
+        super().__init__(scope, x, y, width=width, **options)
+        scope = scope / "Centroids"
+        self.centroid_query = Projection(scope, *y[:2], width, "_query", "_query_pos")
+        self.centroid_key = Projection(scope, *x[:2], width, "_key", "_key_pos")
+        self.centroid_value = Projection(scope, *x[:2], width, "_value", "_value_pos")
+
+    def probabilities(self, x, y, x_positions, y_positions, mask, previous, random) -> tf.Tensor:
+        """Return how much each element of X attends to each of Y, [B, A, N, K]."""
+        of_y = split_heads(self.centroid_query(y, y_positions), self.heads)  # [B, A, K, h]
+        of_x = split_heads(self.centroid_key(x, x_positions), self.heads)  # [B, A, N, h]
+        values = split_heads(self.centroid_value(x, x_positions), self.heads)  # [B, A, N, h]
+        centroids = attend(of_y, of_x) @ values  # Eq. 7: [B, A, K, h]
+        queries = split_heads(self.query(x, x_positions), self.heads)  # [B, A, N, h]
+        return self.drop(attend(queries, centroids, mask), random)
+
+
+class KMeansAttention(Attention):
+    """The release's duplex attention: X compares itself with centroids found by k-means.
+
+    A step of k-means assigns positions to centroids (softly: by attention), and makes each centroid
+    the mean of the positions that are assigned to it. Components have no say in it: their keys are
+    made, as the official checkpoints hold them, and not used.
+    start: the first centroids are "learned", come from the "queries" of the positions (then K = N),
+    or are "carried" on: the means of what the layer before assigned.
+    """
+
+    def __init__(self, scope, x, y, *, components: int, width: int, start="learned", **options):
+        super().__init__(scope, x, y, width=width, **options)
+        self.start, size = start, 2 * self.head_size  # of [content | position]
         self.learned_centroids = self.queries_to_centroids = None
-        self.score_weights = []
-        if not self.clusters:
-            return
-        if self.centroids == "learned":
-            shape = [1, self.heads, to_length, 2 * self.head_size]
+        if start == "learned":
+            shape = [1, self.heads, components, size]
             self.learned_centroids = scope.normal("toasgn_init", shape)
-        if self.centroids == "queries":
-            self.queries_to_centroids = Dense(scope, self.width, 2 * self.width, suffix="_key2")
-        self.score_weights = [
-            (scope / f"iter_{i}").full("st_weights", [self.heads, 1, 2 * self.head_size], 1.0)
+        if start == "queries":
+            self.queries_to_centroids = Dense(scope, width, 2 * width, suffix="_key2")
+        self.centroid_weights = [
+            (scope / f"iter_{i}").full("st_weights", [self.heads, 1, size], 1.0)
             for i in range(self.iterations)
         ]
 
-    def __call__(
-        self,
-        x: tf.Tensor,
-        y: tf.Tensor,
-        *,
-        from_positions: Places | tf.Tensor | None = None,
-        to_positions: Places | tf.Tensor | None = None,
-        mask: tf.Tensor | None = None,
-        assignment: tf.Tensor | None = None,
-        scale: tf.Tensor | None = None,
-        epilogue: Epilogue | None = None,
-        random: RandomStream | None = None,
-    ) -> AttentionResult:
-        """Update x [B, F, C] from y [B, T, D].
-
-        from_positions: [F, p], to_positions: [T, p']. mask: [B, T], 1 keeps and 0 hides a column.
-        assignment: [B, A, T, F] for centroids="carried". scale: [B, C], what x is to be multiplied
-        by first. epilogue: what is to be done with the result. random: given in training, for
-        dropout.
-        """
-        is_gain = self._is_gain(random)
-        if scale is not None and not (is_gain and self.collect is None):
-            x, scale = scale_channels(x, scale), None
-        elements = Elements(
-            x,
-            from_positions,
-            content=self.query,
-            place=self.from_position,
-            heads=self.heads,
-            apart=self.clusters,
-            scale=scale,
-        )
-        bias = None if mask is None else tf.tile((1.0 - mask) * -10000.0, [1, self.heads])
-        if not self.clusters:
-            if self.collect is None:
-                keys = self._keys(y, to_positions)  # [B, A, T, h]
-            else:
-                keys = self.collect(x, y, from_positions, to_positions)  # [B, A, T, h]
-            # The official code rescales once for each iteration.
-            comparison = keys, self.head_size ** (-self.iterations / 2), bias
+    def probabilities(self, x, y, x_positions, y_positions, mask, previous, random) -> tf.Tensor:
+        """Return how much each position belongs to each centroid, [B, A, N, K]."""
+        content = tf.cast(self.query.content(x), tf.float32)  # [B, N, d]
+        position = tf.broadcast_to(self.query.position(x_positions), tf.shape(content))
+        queries = split_heads(tf.concat([content, position], axis=2), self.heads)  # [B, A, N, 2h]
+        if self.start == "learned":
+            # Not left to broadcasting, with which products crash TensorFlow 2.21 (oneDNN).
+            centroids = tf.tile(self.learned_centroids, [tf.shape(x)[0], 1, 1, 1])  # [B, A, K, 2h]
+        elif self.start == "queries":
+            centroids = split_heads(self.queries_to_centroids(content + position), self.heads)
         else:
-            # [B or 1, A, T, 2h]
-            centroids = self._last_centroids(elements, assignment, bias, random)
-            random = random and random.fold(f"iteration{self.iterations - 1}")
-            comparison = centroids, self.head_size**-0.5, bias
-        values = self._values(y)
-        if is_gain:
-            plus_one = values + tf.one_hot([values.shape[1] - 1], values.shape[1])[:, :, None]
-            features, probabilities = elements.attend_gain(
-                *comparison, plus_one, normalize=self.norm != "none", epilogue=epilogue
-            )
-        else:
-            probabilities = self._dropout(elements.attend(*comparison), random)  # [B, F, A, T]
-            if self.to_gate:
-                gate = self.to_gate(y, to_positions, 0.0)  # [B, T, A]
-                probabilities *= tf.transpose(gate, [0, 2, 1])[:, None]
-            if self.from_gate:
-                probabilities *= self.from_gate(x, from_positions, 1.0)[..., None]  # [B, F, A, 1]
-            features = self._integrate(x, probabilities, values)
-            features = features if epilogue is None else finish_layer(features, epilogue)
-        assignment = _assign(probabilities) if self.clusters else None
-        return AttentionResult(features, probabilities, assignment)
+            centroids = assign_as_before(previous, x.shape[1]) @ queries  # [B, A, K, 2h]
 
-    def _is_gain(self, random: RandomStream | None) -> bool:
-        """Whether x is multiplied only, position by position, by what the softmax itself gives."""
-        gated = self.to_gate or self.from_gate or (random is not None and self.dropout)
-        return self.integration == "mul" and self.norm != "instance" and not gated
+        def compare(centroids: tf.Tensor, i: int) -> tf.Tensor:
+            centroids, scale = centroids * self.centroid_weights[i], self.head_size**-0.5
+            stream = random and random.fold(f"iteration{i}")
+            return self.drop(attend(queries, centroids, mask, scale=scale), stream)
 
-    def _keys(self, y: tf.Tensor, to_positions: tf.Tensor | None) -> tf.Tensor:
-        return split_heads(project(y, to_positions, self.key, self.to_position), self.heads)
-
-    def _first_centroids(self, elements, assignment: tf.Tensor | None) -> tf.Tensor:
-        if self.centroids == "learned":
-            return tf.convert_to_tensor(self.learned_centroids)
-        if self.centroids == "carried":
-            return elements.centroids(assignment)
-        centroids = self.queries_to_centroids(elements.project())  # [B, F = T, 2d]
-        return split_heads(centroids, self.heads)  # [B, A, T, 2h]
-
-    def _last_centroids(self, elements, assignment: tf.Tensor | None, bias, random) -> tf.Tensor:
-        """Return the weighted centroids of the last iteration."""
-        centroids = self._first_centroids(elements, assignment) * self.score_weights[0]
-        for iteration, weights in enumerate(self.score_weights[1:]):
-            probabilities = elements.attend(centroids, self.head_size**-0.5, bias)
-            stream = random and random.fold(f"iteration{iteration}")
-            probabilities = self._dropout(probabilities, stream)
-            centroids = elements.centroids(_assign(probabilities)) * weights
-        return centroids
-
-    def _dropout(self, probabilities: tf.Tensor, random: RandomStream | None) -> tf.Tensor:
-        """Drop single probabilities, and whole columns of a head, each at half the rate."""
-        if random is None or not self.dropout:
-            return probabilities
-        _, positions, heads, columns = probabilities.shape
-        keep = 1 - self.dropout / 2
-        for name, shape in (
-            ("element", [positions, heads, columns]),
-            ("column", [1, heads, columns]),
-        ):
-            kept = random.fold(name).uniform(shape) < keep
-            probabilities *= tf.cast(kept, probabilities.dtype) / keep
+        probabilities = compare(centroids, 0)
+        for i in range(1, self.iterations):
+            centroids = assign(probabilities) @ queries  # each the mean of what belongs to it
+            probabilities = compare(centroids, i)
         return probabilities
 
-    def _integrate(self, x, probabilities: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-        """Normalise x and add, multiply by, or both, the control o = concat_heads(P V) Wo + bo."""
-        probabilities = tf.reshape(probabilities, [-1, probabilities.shape[1], values.shape[1] - 1])
-        left = tf.concat([probabilities, tf.ones_like(probabilities[:, :, :1])], axis=2)
-        control = tf.matmul(tf.cast(left, x.dtype), tf.cast(values, x.dtype))
-        mean, inverse = statistics(x, norm=self.norm, integration=self.integration)
-        if mean is not None:
-            x -= tf.cast(mean, x.dtype)
-        if inverse is not None:
-            x *= tf.cast(inverse, x.dtype)
-        if self.integration == "add":
-            return x + control
-        if self.integration == "mul":
-            return x * (control + 1)
-        gain, shift = tf.split(control, 2, axis=2)
-        return x * (gain + 1) + shift
 
-    def _values(self, y: tf.Tensor) -> tf.Tensor:
-        """Return V Wo for each head, and bo as the last row: float32 [B, A T + 1, outputs]."""
-        columns = y.shape[1]
-        values = tf.cast(self.value(y), tf.float32)
-        values = tf.reshape(values, [-1, columns, self.heads, self.head_size])
-        weight = tf.reshape(self.out.scaled_weight(), [self.heads, self.head_size, -1])
-        values = multiply_heads(tf.transpose(values, [0, 2, 1, 3]), weight)  # [B, A, T, C]
-        values = tf.reshape(values, [-1, self.heads * columns, weight.shape[-1]])
-        bias = tf.tile(self.out.scaled_bias()[None, None], [tf.shape(values)[0], 1, 1])
-        return tf.concat([values, bias], axis=1)
+def assign(probabilities: tf.Tensor) -> tf.Tensor:
+    """Return the weight of each position in each centroid's mean, [B, A, N, K] -> [B, A, K, N]."""
+    weights = tf.transpose(probabilities, [0, 1, 3, 2])
+    return weights / (tf.reduce_sum(weights, axis=-1, keepdims=True) + 1e-8)
 
 
-class _Collect(tf.Module):
-    """K = a(Y, X), Hudson & Zitnick (2021), Eqs. 5-8: what each latent collects from the positions.
+def assign_as_before(previous: tf.Tensor, positions: int) -> tf.Tensor:
+    """Return the assignment of the layer before, where each position may have become 2x2 of them.
 
-    softmax(q(Y) k(X)^T / sqrt(h)) v(X), the softmax over positions; X and Y with their positional
-    terms. K [B, A, T, h] stands where the positions that attend to Y find its keys.
+    previous: [B, A, H', W', K], its probabilities. Returns [B, A, K, N].
     """
-
-    def __init__(
-        self,
-        scope: Scope,
-        from_dim: int,
-        to_dim: int,
-        width: int,
-        heads: int,
-        from_position_dim: int | None,
-        to_position_dim: int | None,
-    ):
-        super().__init__()
-        self.heads, self.head_size = heads, width // heads
-        self.query = Dense(scope, to_dim, width, suffix="_query")
-        self.key = Dense(scope, from_dim, width, suffix="_key")
-        self.value = Dense(scope, from_dim, width, suffix="_value")
-        self.query_position = _optional_dense(scope, to_position_dim, width, "_query_pos")
-        self.key_position = _optional_dense(scope, from_position_dim, width, "_key_pos")
-        self.value_position = _optional_dense(scope, from_position_dim, width, "_value_pos")
-
-    def __call__(self, x, y, from_positions, to_positions) -> tf.Tensor:
-        """x: [B, F, C], y: [B, T, D] -> [B, A, T, h]."""
-        queries = project(y, to_positions, self.query, self.query_position)
-        queries = split_heads(queries, self.heads)  # [B, A, T, h]
-        keys, values = (
-            Elements(x, from_positions, content=content, place=place, heads=self.heads)
-            for content, place in (
-                (self.key, self.key_position),
-                (self.value, self.value_position),
-            )
-        )
-        scores = keys.scores(queries) / math.sqrt(self.head_size)  # [B, F, A, T]
-        return values.centroids(tf.nn.softmax(tf.transpose(scores, [0, 2, 3, 1])))
-
-
-class _Gate(tf.Module):
-    """sigmoid(X W + b [+ P Wp + bp] + offset): one factor for each position and head."""
-
-    def __init__(self, scope: Scope, dim: int, position_dim: int | None, heads: int, name: str):
-        super().__init__()
-        self.content = Dense(scope, dim, heads, suffix=f"_{name}_cont")
-        self.position = _optional_dense(scope, position_dim, heads, f"_{name}_pos")
-
-    def __call__(self, x: tf.Tensor, positions: tf.Tensor | None, offset: float) -> tf.Tensor:
-        """x: [B, N, dim], positions: [N, p] or None -> float32 [B, N, A]."""
-        logits = tf.cast(self.content(x), tf.float32) + offset
-        if self.position is not None:
-            logits += self.position(Places.of(positions).encodings())
-        return tf.sigmoid(logits)
-
-
-def statistics(
-    x: tf.Tensor, *, norm: str, integration: str
-) -> tuple[tf.Tensor | None, tf.Tensor | None]:
-    """Return what normalisation subtracts from x [B, F, C], and what it then multiplies by.
-
-    Both are float32 [B, F, 1] ("layer", "batch": over features) or [B, 1, C] ("instance": over
-    positions), or None. "add" subtracts the mean only, "mul" divides by the root mean square only,
-    "both" divides by the standard deviation.
-    """
-    if norm == "none":
-        return None, None
-    axis = 1 if norm == "instance" else -1
-    mean = scale = None
-    if integration != "mul":
-        mean = tf.cast(tf.reduce_mean(x, axis=axis, keepdims=True), tf.float32)
-    if integration != "add":
-        centred = x if mean is None else x - tf.cast(mean, x.dtype)
-        power = tf.reduce_mean(tf.square(centred), axis=axis, keepdims=True)
-        scale = tf.math.rsqrt(tf.cast(power, tf.float32) + 1e-8)
-    return mean, scale
-
-
-def normalize_layer(x: tf.Tensor) -> tf.Tensor:
-    """LayerNorm without learned scale: x [B, F, C] with mean 0 and variance 1 over its features."""
-    mean, scale = statistics(x, norm="layer", integration="both")
-    return (x - mean) * scale
-
-
-def upsample_assignment(assignment: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:
-    """Repeat an assignment [B, A, T, F'] of a grid of half the size, giving [B, A, T, F]."""
-    rows, columns = grid
-    _, heads, centroids, positions = assignment.shape
+    _, heads, rows, columns, k = previous.shape
+    assignment = assign(tf.reshape(previous, [-1, heads, rows * columns, k]))
     if positions == rows * columns:
         return assignment
-    small = tf.reshape(assignment, [-1, heads, centroids, rows // 2, columns // 2])
-    large = tf.repeat(tf.repeat(small, 2, axis=3), 2, axis=4)
-    return tf.reshape(large, [-1, heads, centroids, rows * columns])
-
-
-def _assign(probabilities: tf.Tensor) -> tf.Tensor:
-    """From P [B, F, A, T] to each column's shares of the positions, [B, A, T, F]."""
-    columns = tf.transpose(probabilities, [0, 2, 3, 1])
-    return columns / (tf.reduce_sum(columns, axis=-1, keepdims=True) + 1e-8)
-
-
-def _optional_dense(scope: Scope, inputs: int | None, outputs: int, suffix: str) -> Dense | None:
-    return None if inputs is None else Dense(scope, inputs, outputs, suffix=suffix)
+    grid = tf.reshape(assignment, [-1, heads, k, rows, columns])
+    return tf.reshape(tf.repeat(tf.repeat(grid, 2, axis=3), 2, axis=4), [-1, heads, k, positions])

@@ -1,12 +1,12 @@
 """Every option of the networks, with its default and what it means.
 
-Defaults are those of the official command line without options, which is StyleGAN2. Sizes called
-"per component" belong to one latent: a GANformer has `components` region latents and one global
-latent, all of the same size; a StyleGAN2 has one latent.
+Defaults are those of the official command line without options, which is StyleGAN2. A GANformer
+has `components` components, latents that belong to regions of the image, and one global latent of
+the same size; a StyleGAN2 has one latent.
 """
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from dnnlib.errors import UserError
 
@@ -46,8 +46,8 @@ class MappingConfig:
     lr_multiplier: float = 0.01
     activation: Activation = "lrelu"
     resnet: bool = False  # pairs of layers with a residual connection
-    self_attention: bool = False  # between the region latents; needs resnet
-    shared_dim: int = 0  # > 0: one network of this width for all region latents together
+    self_attention: bool = False  # between the components; needs resnet
+    shared_dim: int = 0  # > 0: one network of this width for all components together
 
     def __post_init__(self):
         _require(
@@ -83,8 +83,8 @@ class MergeConfig:
 class GeneratorConfig:
     """Generator: mapping and synthesis networks."""
 
-    latent_size: int = 512  # of all region latents together; one has latent_size / components
-    components: int = 1  # region latents (GANformer), images to merge (k-GAN), 1 for StyleGAN2
+    latent_size: int = 512  # of all components together; one has latent_size / components
+    components: int = 1  # k: of a GANformer; images to merge (k-GAN); 1 for StyleGAN2
     w_dim: int | None = None  # size of w per component; none: that of z
     channel_base: int = (
         16384  # feature maps at 2^r pixels: min(channel_base / 2^(r-1), channel_max)
@@ -106,16 +106,16 @@ class GeneratorConfig:
     norm: Literal["none", "layer", "instance", "batch"] = "none"  # "batch" equals "layer"
     attention_dropout: float = 0.0
     component_dropout: float = 0.0
-    latent_gate: bool = False
-    image_gate: bool = False
+    component_gate: bool = False  # what a component sends is multiplied by a learned sigmoid
+    image_gate: bool = False  # so is what a position receives
     start_res: int = 0  # attention at grids of 2^r pixels with start_res <= r < end_res
     end_res: int = 8
-    iterations: int = 1  # k-means iterations of an attention layer (duplex=code)
-    iterative: bool = False  # centroids are carried on to the next layer (duplex=code)
-    latent_to_latent: bool = False  # further attention after each attention layer ...
-    image_to_latent: bool = False
-    image_to_image: int = 0  # ... and between positions, at grids of 2^image_to_image pixels
-    component_embedding: bool = False  # learned positions of the region latents
+    kmeans_iterations: int = 1  # in an attention layer (duplex=code)
+    carry_centroids: bool = False  # k-means goes on in the next layer (duplex=code)
+    component_to_component: bool = False  # components attend to one another, after the image
+    image_to_component: bool = False  # components attend to the image, after that
+    image_to_image: int = 0  # positions attend to one another, at grids of 2^image_to_image pixels
+    component_embedding: bool = False  # learned positional encodings of the components
     position_type: Positions = "sinus"
     position_dim: int | None = None  # none: w_dim
     position_init: Literal["uniform", "normal"] = "uniform"
@@ -124,11 +124,19 @@ class GeneratorConfig:
     mapping: MappingConfig = MappingConfig()
     merge: MergeConfig | None = None
 
+    RENAMED: ClassVar[dict[str, str]] = {
+        "latent_gate": "component_gate",
+        "iterations": "kmeans_iterations",
+        "iterative": "carry_centroids",
+        "latent_to_latent": "component_to_component",
+        "image_to_latent": "image_to_component",
+    }
+
     def __post_init__(self):
         _check_components(self.latent_size, self.components)
         _check_heads(self.heads)
         _require(
-            self.w_size == self.z_dim
+            self.component_dim == self.z_dim
             or self.mapping.dim is not None
             or not (self.mapping.resnet or self.mapping.shared_dim),
             "w_dim",
@@ -154,12 +162,12 @@ class GeneratorConfig:
             "cannot merge (k-GAN); use resnet or orig",
         )
         _require(
-            not self.iterative
+            not self.carry_centroids
             or self.attention != "duplex"
             or self.components == 4 ** max(self.start_res, 2),
             "components",
             self.components,
-            "does not fit iterative: the first centroids are "
+            "does not fit carry_centroids: the first centroids are "
             f"image positions, so {4 ** max(self.start_res, 2)} components are needed",
         )
 
@@ -171,16 +179,16 @@ class GeneratorConfig:
         )
         _require(
             self.duplex == "code"
-            or not (self.image_to_latent or self.iterative or self.iterations > 1),
+            or not (self.image_to_component or self.carry_centroids or self.kmeans_iterations > 1),
             "duplex",
             self.duplex,
-            "has its own way from image to latents and no k-means; leave out image_to_latent, "
-            "iterations and iterative",
+            "has its own way from image to components and no k-means; leave out "
+            "image_to_component, kmeans_iterations and carry_centroids",
         )
 
     @property
     def has_attention(self) -> bool:
-        """Whether there are region latents and a global one."""
+        """Whether there are components and a global latent."""
         return self.attention != "none"
 
     @property
@@ -194,8 +202,8 @@ class GeneratorConfig:
         return self.latent_size // self.components
 
     @property
-    def w_size(self) -> int:
-        """Size of w per component."""
+    def component_dim(self) -> int:
+        """Width of w, of each component."""
         return self.z_dim if self.w_dim is None else self.w_dim
 
 
@@ -203,8 +211,8 @@ class GeneratorConfig:
 class DiscriminatorConfig:
     """Discriminator; the names mean what they mean in the generator."""
 
-    latent_size: int = 512  # of all aggregators together
-    components: int = 1  # aggregators, with attention
+    latent_size: int = 512  # of all components together
+    components: int = 1  # with attention: what gathers from the image (the paper's aggregators)
     channel_base: int = 16384
     channel_max: int = 512
     architecture: Literal["resnet", "skip", "orig"] = "resnet"
@@ -217,26 +225,32 @@ class DiscriminatorConfig:
     attention: bool = False
     heads: int = 1
     attention_dropout: float = 0.12
-    latent_gate: bool = False
-    image_gate: bool = False
+    component_gate: bool = False  # what a component sends is multiplied by a learned sigmoid
+    image_gate: bool = False  # so is what a position receives
     start_res: int = 0
     end_res: int = 8
-    latent_to_image: bool = False
-    latent_to_latent: bool = False
+    component_to_image: bool = False
+    component_to_component: bool = False
     image_to_image: int = 0
     component_embedding: bool = False
     position_type: Positions = "sinus"
-    position_dim: int | None = None  # none: the size of an aggregator
+    position_dim: int | None = None  # none: the size of a component
     position_init: Literal["uniform", "normal"] = "uniform"
     position_directions: int = 2
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "latent_gate": "component_gate",
+        "latent_to_image": "component_to_image",
+        "latent_to_latent": "component_to_component",
+    }
 
     def __post_init__(self):
         _check_components(self.latent_size, self.components)
         _check_heads(self.heads)
 
     @property
-    def aggregator_dim(self) -> int:
-        """Size of one aggregator."""
+    def component_dim(self) -> int:
+        """Width of one component."""
         return self.latent_size // self.components
 
 

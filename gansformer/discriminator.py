@@ -6,10 +6,9 @@ import tensorflow as tf
 
 from dnnlib.ops import downsample2d, setup_kernel
 from dnnlib.random_streams import RandomStream
-from gansformer.attention import Attention
+from gansformer.bipartite import Components, discriminator_attention
 from gansformer.canvas import Canvas, channels_at, feature_types
 from gansformer.config import DiscriminatorConfig
-from gansformer.latent_blocks import LatentBlock
 from gansformer.layers import Conv, Dense, minibatch_stddev
 from gansformer.positions import GridPositions
 from gansformer.summary import format_summary, summarize
@@ -44,16 +43,16 @@ class Discriminator(tf.Module):
             scope,
             self.canvas,
             kind=config.position_type,
-            dim=config.position_dim or config.aggregator_dim,
+            dim=config.position_dim or config.component_dim,
             init=config.position_init,
             directions=config.position_directions,
         )
-        self.aggregators = self.embedding = None
-        shape = [config.components, config.aggregator_dim]
+        self.components = self.component_embedding = None
+        shape = [config.components, config.component_dim]
         if config.attention:
-            self.aggregators = scope.uniform("aggregators", shape)
+            self.components = scope.uniform("aggregators", shape)
             if config.component_embedding:
-                self.embedding = (scope / "ltnt_emb").uniform("emb", shape)
+                self.component_embedding = (scope / "ltnt_emb").uniform("emb", shape)
         self.kernel = setup_kernel(config.resample_kernel)
         self.blocks = [
             _Block(
@@ -104,23 +103,17 @@ class Discriminator(tf.Module):
             raise ValueError(
                 f"this discriminator is conditional: give labels [B, {self.label_dim}]"
             )
-        aggregators = None
-        if self.aggregators is not None:
-            aggregators = tf.tile(self.aggregators[None], [tf.shape(images)[0], 1, 1])  # [B, k, a]
-        x, rgb = None, images  # colours stay float32: bfloat16 has fewer levels than a picture file
+        components = Components(None, self.component_embedding)
+        if self.components is not None:
+            values = tf.tile(self.components[None], [tf.shape(images)[0], 1, 1])  # [B, k, D]
+            components = components._replace(values=values)
+        x, rgb = None, images  # colours stay float32: bfloat16 has fewer levels than an image file
         for block in self.blocks:
             stream = random and random.fold(f"block{block.log2}")
-            x, aggregators = block(
-                x,
-                rgb,
-                aggregators,
-                positions=self.positions,
-                embedding=self.embedding,
-                random=stream,
-            )
+            x, components = block(x, rgb, components, positions=self.positions, random=stream)
             if self.config.architecture == "skip":
                 rgb = downsample2d(rgb, self.kernel)
-        return self.head(tf.cast(x, self.dtypes[2]), rgb, aggregators, labels)
+        return self.head(tf.cast(x, self.dtypes[2]), rgb, components.values, labels)
 
 
 class _Block(tf.Module):
@@ -140,12 +133,9 @@ class _Block(tf.Module):
         self.from_rgb = None
         if log2 == canvas.log2 or config.architecture == "skip":
             self.from_rgb = Conv(scope / "FromRGB", channels, here, 1, **options)
-        self.attention = None
-        attends = config.attention and config.start_res <= log2 < config.end_res
-        if attends or config.image_to_image == log2:
-            self.attention = _BlockAttention(
-                scope, config, log2, here, position_dim, with_aggregators=attends
-            )
+        self.attention = discriminator_attention(
+            scope, config, log2, here, position_dim=position_dim
+        )
         down = {"resample": "down", "kernel": config.resample_kernel}
         self.conv0 = Conv(scope / "Conv0", here, here, 3, **options)
         is_residual = config.architecture == "resnet"
@@ -153,71 +143,21 @@ class _Block(tf.Module):
         self.conv1 = Conv(scope / "Conv1_down", here, below, 3, gain=gain, **down, **options)
         self.skip = Conv(scope / "Skip", here, below, 1, gain=gain, **down) if is_residual else None
 
-    def __call__(self, x, rgb, aggregators, *, positions, embedding, random):
+    def __call__(self, x, rgb, components: Components, *, positions, random):
         if self.from_rgb is not None:
             added = tf.cast(self.from_rgb(rgb), self.dtype)
             x = added if x is None else tf.cast(x, self.dtype) + added
         x = tf.cast(x, self.dtype)
         skip = None if self.skip is None else self.skip(x)  # from before the attention
         if self.attention is not None:
-            x, aggregators = self.attention(
-                x, aggregators, positions=positions(self.log2), embedding=embedding, random=random
-            )
+            y, grid = components.values, positions(self.log2)
+            x, components = self.attention(x, y, components, positions=grid, random=random)
         x = self.conv1(self.conv0(x))
-        return (x if skip is None else x + skip), aggregators
-
-
-class _BlockAttention(tf.Module):
-    """Attention in one block: aggregators collect from the image, and what else is configured."""
-
-    def __init__(
-        self, scope: Scope, config, log2: int, channels: int, position_dim: int, *, with_aggregators
-    ):
-        super().__init__()
-        dim = config.aggregator_dim
-        embedding_dim = dim if config.component_embedding else None
-        shared = {"width": dim, "heads": config.heads, "dropout": config.attention_dropout}
-        image = (channels, position_dim, config.image_gate)
-        latent = (dim, embedding_dim, config.latent_gate)
-        self.collect = self.spread = self.latent_block = self.image_to_image = None
-        if with_aggregators:
-            self.collect = Attention(scope / "AttLayer_n2l", **_ends(latent, image), **shared)
-            if config.latent_to_image:
-                options = {**shared, "width": channels}
-                self.spread = Attention(scope / "AttLayer_l2n", **_ends(image, latent), **options)
-            if config.latent_to_latent:
-                attention = Attention(scope / "AttLayer_l2l", **_ends(latent, latent), **shared)
-                names = ("Densel2l_0", "Densel2l_1")
-                self.latent_block = LatentBlock(scope, dim, dense_names=names, attention=attention)
-        if config.image_to_image == log2:
-            self.image_to_image = Attention(scope / "AttLayer_n2n", **_ends(image, image), **shared)
-
-    def __call__(self, x, aggregators, *, positions, embedding, random):
-        """x: [B, H, W, C], aggregators: [B, k, a], positions: [H W, p]."""
-        _, rows, columns, channels = x.shape
-        x = tf.reshape(x, [-1, rows * columns, channels])
-        on_image, on_latents = {"from_positions": positions}, {"from_positions": embedding}
-        to_image, to_latents = {"to_positions": positions}, {"to_positions": embedding}
-        fold = lambda name: random and random.fold(name)  # noqa: E731
-        if self.collect is not None:
-            aggregators = self.collect(
-                aggregators, x, **on_latents, **to_image, random=fold("collect")
-            ).features
-        if self.spread is not None:
-            x = self.spread(
-                x, aggregators, **on_image, **to_latents, random=fold("spread")
-            ).features
-        if self.latent_block is not None:
-            aggregators = self.latent_block(
-                aggregators, aggregators, **on_latents, **to_latents, random=fold("latents")
-            )
-        if self.image_to_image is not None:
-            x = self.image_to_image(x, x, **on_image, **to_image, random=fold("image")).features
-        return tf.reshape(x, [-1, rows, columns, channels]), aggregators
+        return (x if skip is None else x + skip), components
 
 
 class _Head(tf.Module):
-    """From the 4x4 grid and the aggregators to the score."""
+    """From the 4x4 grid and the components to the score."""
 
     def __init__(self, scope: Scope, config, canvas: Canvas, channels: int, label_dim: int):
         super().__init__()
@@ -236,20 +176,20 @@ class _Head(tf.Module):
         self.score_dense = self.score_output = None
         features = narrow
         if config.attention:
-            dim, components = config.aggregator_dim, scope / "ComponentScores"
-            self.score_dense = Dense(components / "Dense", dim + added, dim, **options)
-            self.score_output = Dense(components / "Output", dim, 1)
+            dim, scores = config.component_dim, scope / "ComponentScores"
+            self.score_dense = Dense(scores / "Dense", dim + added, dim, **options)
+            self.score_output = Dense(scores / "Output", dim, 1)
             features += config.components
         self.output = Dense(scope / "Output", features, max(label_dim, 1))
 
-    def __call__(self, x, rgb, aggregators, labels) -> tf.Tensor:
+    def __call__(self, x, rgb, components, labels) -> tf.Tensor:
         if self.from_rgb is not None:
             x += tf.cast(self.from_rgb(rgb), x.dtype)
         x = self.conv(self._append_stddev(x))
         x = tf.transpose(tf.cast(x, tf.float32), [0, 3, 1, 2])  # the official order of features
         x = self.dense(tf.reshape(x, [-1, self.dense.weight.shape[0]]))
-        if aggregators is not None:
-            scores = self.score_output(self.score_dense(self._append_stddev(aggregators)))
+        if components is not None:
+            scores = self.score_output(self.score_dense(self._append_stddev(components)))
             x = tf.concat([x, scores[..., 0]], axis=1)  # [B, features + k]
         scores = self.output(x)
         if self.label_dim:
@@ -259,15 +199,3 @@ class _Head(tf.Module):
     def _append_stddev(self, x: tf.Tensor) -> tf.Tensor:
         group, channels = self.config.stddev_group, self.config.stddev_channels
         return minibatch_stddev(x, group_size=group, channels=channels) if group > 1 else x
-
-
-def _ends(source: tuple, target: tuple) -> dict:
-    """Return the arguments of an attention layer; each end is (width, position width, gate)."""
-    return {
-        "from_dim": source[0],
-        "to_dim": target[0],
-        "from_position_dim": source[1],
-        "to_position_dim": target[1],
-        "from_gate": source[2],
-        "to_gate": target[2],
-    }

@@ -55,9 +55,9 @@ class Generator(tf.Module):
         scope = Scope(seed)
         # The official networks have one embedding less without a global latent; it is not used.
         embeddings = config.components - (not config.has_attention)
-        embedding = (scope / "ltnt_emb").uniform("emb", [embeddings, config.w_size])
+        embedding = (scope / "ltnt_emb").uniform("emb", [embeddings, config.component_dim])
         self.component_embedding = embedding
-        self.w_avg = scope.full("dlatent_avg", [config.w_size], trainable=False)
+        self.w_avg = scope.full("dlatent_avg", [config.component_dim], trainable=False)
         self.mapping_network = MappingNetwork(
             scope / "G_mapping",
             config,
@@ -131,7 +131,7 @@ class Generator(tf.Module):
     ) -> GeneratorOutput:
         """Make images from w [B, K, L, w_dim]; options as in `__call__`."""
         w = tf.convert_to_tensor(w, tf.float32)
-        expected = [None, self.config.latents, self.layers, self.config.w_size]
+        expected = [None, self.config.latents, self.layers, self.config.component_dim]
         if not w.shape.is_compatible_with(expected):
             raise ValueError(f"w has shape {w.shape}; this generator needs {expected}")
         maps = self._noise_maps(noise, seed, tf.shape(w)[0])

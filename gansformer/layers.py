@@ -104,9 +104,9 @@ class Conv(tf.Module):
 class ModulatedConv(tf.Module):
     """Convolution whose input channels are scaled by a style, Karras et al. (2020), section 2.2.
 
-    The style of sample b is s_b = y_b A + b + 1. With demodulation, w'_b = w s_b is normalised over
-    its inputs. Computed as scale input, convolve with the shared w, scale output: equal to a
-    convolution with weights of its own for each sample, up to rounding.
+    The style of sample b is s_b = y_b A + c + 1. Its weights are w_b = w s_b (Eq. 1 there), with
+    demodulation divided by their norm over inputs and taps (Eq. 3). Computed as scale input,
+    convolve with the shared w, scale output: the same up to rounding.
     With style=False the style has no effect; its variables exist in the official checkpoints.
     """
 
@@ -131,12 +131,13 @@ class ModulatedConv(tf.Module):
         self.weight = scope.normal("weight", [size, size, inputs, outputs])
         self.modulation = _Modulation(scope, w_dim, inputs)
 
-    def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Return [B, H', W', outputs] before demodulation, and what that multiplies by, or None.
+    def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """x: [B, H, W, inputs], y: [B, w_dim] -> [B, H', W', outputs]."""
+        x, demodulation = self.before_demodulation(x, y)
+        return x if demodulation is None else scale_channels(x, demodulation)
 
-        x: [B, H, W, inputs], y: [B, w_dim]. The factors [B, outputs] are left to what comes next,
-        which may take them in at no cost.
-        """
+    def before_demodulation(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return [B, H', W', outputs], and the [B, outputs] to multiply it by, or None."""
         if not self.style:
             weight = tf.cast(self.weight * self.scale, x.dtype)
             return convolve(x, weight, **self.resampling), None
@@ -145,7 +146,7 @@ class ModulatedConv(tf.Module):
         return convolve(scale_channels(x, scale), weight, **self.resampling), demodulation
 
     def factors(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Return what inputs are multiplied by, [B, inputs], and then outputs, [B, outputs]."""
+        """Return what scales the inputs, [B, inputs], and the outputs, [B, outputs] or None."""
         if not self.style:
             return tf.fill([tf.shape(y)[0], self.weight.shape[2]], self.scale), None
         style = self.modulation(y) * self.scale  # much smaller than the weight

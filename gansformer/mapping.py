@@ -5,8 +5,8 @@ import tensorflow as tf
 from dnnlib.random_streams import RandomStream
 from gansformer.attention import Attention
 from gansformer.config import GeneratorConfig
-from gansformer.latent_blocks import LatentBlock
 from gansformer.layers import Dense
+from gansformer.residual_block import ResidualBlock
 from gansformer.variables import Scope
 
 
@@ -32,12 +32,12 @@ class MappingNetwork(tf.Module):
         mapping = config.mapping
         self.config, self.layers = config, layers
         self.component_embedding = component_embedding
-        dim = mapping.dim or config.w_size
+        dim = mapping.dim or config.component_dim
         self.start = self.end = self.embedding_start = None
         if mapping.dim:
             self.start = Dense(scope, config.z_dim, dim, suffix="_map_start")
             if config.component_embedding:
-                self.embedding_start = Dense(scope, config.w_size, dim, suffix="_map_pos")
+                self.embedding_start = Dense(scope, config.component_dim, dim, suffix="_map_pos")
         self.labels = _LabelConcat(scope, label_dim, config.z_dim) if label_dim else None
         inputs = (mapping.dim or config.z_dim) + (config.z_dim if label_dim else 0)
         self.label_end = None
@@ -47,7 +47,7 @@ class MappingNetwork(tf.Module):
         self.shared = mapping.shared_dim > 0
         self._make_networks(scope, inputs, dim)
         if mapping.dim:
-            self.end = Dense(scope, dim, config.w_size, suffix="_map_end")
+            self.end = Dense(scope, dim, config.component_dim, suffix="_map_end")
 
     def _make_networks(self, scope: Scope, inputs: int, dim: int) -> None:
         config = self.config
@@ -124,7 +124,7 @@ class _Mlp(tf.Module):
                 _self_attention(scope / f"AttLayer_{i}", config, dim) if self_attention else None
             )
             names = (f"Dense{i}_0", f"Dense{i}_1")
-            block = LatentBlock(scope, dim, dense_names=names, attention=attention, **options)
+            block = ResidualBlock(scope, dim, dense_names=names, attention=attention, **options)
             self.blocks.append(block)
         self.dense = [Dense(scope / f"Dense{blocks - 1}", dim, dim, **options)]
 
@@ -133,8 +133,8 @@ class _Mlp(tf.Module):
             x = block(
                 x,
                 x,
-                from_positions=positions,
-                to_positions=positions,
+                x_positions=positions,
+                y_positions=positions,
                 mask=mask,
                 random=random and random.fold(f"mapping{i}"),
             )
@@ -156,21 +156,12 @@ class _LabelConcat(tf.Module):
 
 
 def _self_attention(scope: Scope, config: GeneratorConfig, dim: int) -> Attention:
-    positions = None
+    position_dim = None
     if config.component_embedding:
-        positions = config.mapping.dim or config.w_size
-    return Attention(
-        scope,
-        from_dim=dim,
-        to_dim=dim,
-        width=dim,
-        from_position_dim=positions,
-        to_position_dim=positions,
-        heads=config.heads,
-        from_gate=config.latent_gate,
-        to_gate=config.latent_gate,
-        dropout=config.attention_dropout,
-    )
+        position_dim = config.mapping.dim or config.component_dim
+    component = dim, position_dim, config.component_gate
+    options = {"heads": config.heads, "dropout": config.attention_dropout}
+    return Attention(scope, component, component, width=dim, **options)
 
 
 def _normalize_rms(x: tf.Tensor) -> tf.Tensor:

@@ -37,11 +37,11 @@ _SHARED = {
     "components_num": "components",
     "num_heads": "heads",
     "attention_dropout": "attention_dropout",
-    "ltnt_gate": "latent_gate",
+    "ltnt_gate": "component_gate",
     "img_gate": "image_gate",
     "start_res": "start_res",
     "end_res": "end_res",
-    "ltnt2ltnt": "latent_to_latent",
+    "ltnt2ltnt": "component_to_component",
     "img2img": "image_to_image",
     "use_pos": "component_embedding",
     "pos_type": "position_type",
@@ -58,9 +58,9 @@ _GENERATOR = {
     "integration": "integration",
     "norm": "norm",
     "component_dropout": "component_dropout",
-    "kmeans_iters": "iterations",
-    "iterative": "iterative",
-    "img2ltnt": "image_to_latent",
+    "kmeans_iters": "kmeans_iterations",
+    "iterative": "carry_centroids",
+    "img2ltnt": "image_to_component",
 }
 _MAPPING = {
     "mapping_num_layers": "layers",
@@ -78,7 +78,7 @@ _DISCRIMINATOR = {
     "mbstd_group_size": "stddev_group",
     "mbstd_num_channels": "stddev_channels",
     "transformer": "attention",
-    "ltnt2img": "latent_to_image",
+    "ltnt2img": "component_to_image",
 }
 # Settings that do not change what an evaluated network computes, or that we take from elsewhere.
 _WITHOUT_EFFECT = {

@@ -1,37 +1,10 @@
 """Positional encodings of image grids, which tell attention where a feature stands."""
 
-from typing import NamedTuple
-
 import numpy as np
 import tensorflow as tf
 
 from gansformer.canvas import Canvas
 from gansformer.variables import Scope
-
-
-class Places(NamedTuple):
-    """Encodings of a grid's positions: that of row r and column n is [columns[n] | rows[r]].
-
-    columns: [N, p1], rows: [R, p2]. Kept apart, as an inner product with them is the sum of one
-    for the row and one for the column.
-    """
-
-    columns: tf.Tensor
-    rows: tf.Tensor
-
-    @classmethod
-    def of(cls, encodings: "Places | tf.Tensor") -> "Places":
-        """Return places with these encodings [F, p], of a grid of one column."""
-        if isinstance(encodings, Places):
-            return encodings
-        return cls(tf.zeros([1, 0]), encodings)
-
-    def encodings(self) -> tf.Tensor:
-        """Return the encodings of all positions, row after row, [R N, p]."""
-        (columns, width), (rows, height) = self.columns.shape, self.rows.shape
-        across = tf.broadcast_to(self.columns[None], [rows, columns, width])
-        down = tf.broadcast_to(self.rows[:, None], [rows, columns, height])
-        return tf.reshape(tf.concat([across, down], axis=-1), [rows * columns, width + height])
 
 
 def sinusoidal_encoding(size: int, dim: int, directions: int) -> np.ndarray:
@@ -75,7 +48,7 @@ def _line(size: int) -> np.ndarray:
 class GridPositions(tf.Module):
     """Encodings of the grids of all resolutions, learned or not.
 
-    kind: "sinus", "linear", "trainable" (columns and rows apart) or "trainable2d".
+    kind: "sinus", "linear", "trainable" (of columns and of rows) or "trainable2d".
     dim:  width of an encoding; `width` is what results ("sinus" may give a little less).
     """
 
@@ -110,17 +83,28 @@ class GridPositions(tf.Module):
             return {"emb": draw(scope, "emb", [size, size, self.dim])}
         return {}
 
-    def __call__(self, log2: int) -> Places:
-        """Return the encodings of the grid of 2^log2 columns."""
+    def __call__(self, log2: int) -> tf.Tensor:
+        """Return the encodings of the grid of 2^log2 columns, row after row: [H W, p]."""
+        rows, columns = self.rows_and_columns(log2)
+        (height, p_rows), (width, p_columns) = rows.shape, columns.shape
+        across = tf.broadcast_to(columns[None], [height, width, p_columns])
+        down = tf.broadcast_to(rows[:, None], [height, width, p_rows])
+        return tf.reshape(tf.concat([across, down], axis=-1), [height * width, self.width])
+
+    def rows_and_columns(self, log2: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return [H, p1] and [W, p2]: position (r, n) has the encoding [columns[n] | rows[r]].
+
+        Encodings that are not of this form are those of a grid of H W rows and one column.
+        """
         size, embedding = 2**log2, self.embeddings[log2]
         rows = self.canvas.rows(size)
         if self.kind == "trainable":
-            return Places(tf.convert_to_tensor(embedding["x_emb"]), embedding["y_emb"][rows])
+            return embedding["y_emb"][rows], tf.convert_to_tensor(embedding["x_emb"])
         if self.kind == "sinus" and self.directions == 2:
             waves = tf.constant(_waves(_line(size), self.dim // 4, 4 / self.dim))
-            return Places(waves, waves[rows])
+            return waves[rows], waves
         encodings = self._square(size, embedding)[rows]
-        return Places.of(tf.reshape(encodings, [-1, encodings.shape[-1]]))
+        return tf.reshape(encodings, [-1, encodings.shape[-1]]), tf.zeros([1, 0])
 
     def _square(self, size: int, embedding: dict[str, tf.Variable]) -> tf.Tensor:
         if self.kind == "sinus":

@@ -1,34 +1,41 @@
 """Synthesis network: from w to an image, with bipartite attention at chosen resolutions."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.ops import (
-    Epilogue,
-    activation_gain,
-    bias_act,
-    finish_layer,
-    sample_conv2d,
-    setup_kernel,
-    upsample2d,
-)
+from dnnlib.ops import activation_gain, bias_act, setup_kernel, upsample2d
 from dnnlib.random_streams import RandomStream
+from gansformer import fused
+from gansformer.bipartite import Components, generator_attention
 from gansformer.canvas import Canvas, channels_at
 from gansformer.config import GeneratorConfig
-from gansformer.layer_attention import Carried, Inputs, LayerAttention
 from gansformer.layers import Conv, Dense, ModulatedConv
 from gansformer.merge import Merge
 from gansformer.positions import GridPositions
 from gansformer.variables import Scope
 
 
+class Inputs(NamedTuple):
+    """What all layers of one evaluation share.
+
+    components: [B, k, L, w_dim], the w of each component, or None. positions: log2 -> [H W, p].
+    noise: a map [B or 1, H, W, 1] for each layer, or None. random: in training, for dropout.
+    """
+
+    components: tf.Tensor | None
+    positions: GridPositions
+    noise: list[tf.Tensor] | None
+    random: RandomStream | None
+
+
 class SynthesisLayer(tf.Module):
     """Modulated 3x3 convolution, attention, noise, bias and activation.
 
     index: l, the layer's number; it uses w[:, :, l + 1] and noise map l.
-    gain: multiplies the output, at no cost.
+    gain: multiplies the output.
     """
 
     def __init__(
@@ -45,43 +52,47 @@ class SynthesisLayer(tf.Module):
         gain: float = 1.0,
     ):
         super().__init__()
-        self.index, self.log2, self.gain = index, (index + 5) // 2, gain
+        self.index, self.log2 = index, (index + 5) // 2
         outputs = channels_at(self.log2, base=config.channel_base, maximum=config.channel_max)
-        self.grid = canvas.shape(2**self.log2)
         self.activation = config.activation
+        self.gain = activation_gain(config.activation) * gain
         self.conv = ModulatedConv(
             scope,
             inputs,
             outputs,
             3,
-            w_dim=config.w_size,
+            w_dim=config.component_dim,
             style=config.style,
             resample="up" if up else None,
             kernel=config.resample_kernel,
         )
-        self.attention = LayerAttention(
+        self.attention = generator_attention(
             scope, config, self.log2, outputs, position_dim=position_dim, first=first_attention
         )
         self.noise_strength = scope.full("noise_strength", []) if config.noise else None
         self.bias = scope.full("bias", [outputs])
 
     def __call__(
-        self, x: tf.Tensor, style: tf.Tensor, positions, inputs: Inputs, carried: Carried
-    ) -> tuple[tf.Tensor, Carried]:
-        """x: [B, H, W, C], style: [B, w_dim], positions: grid -> Places."""
-        x, scale = self.conv(x, style)
-        epilogue = self._epilogue(inputs.noise and inputs.noise[self.index])
-        if not self.attention.is_active:
-            return finish_layer(x, epilogue, scale=scale), carried
-        shared = {"positions": positions(self.log2), "inputs": inputs, "carried": carried}
-        return self.attention(x, scale, epilogue, index=self.index, **shared)
+        self, x: tf.Tensor, w: tf.Tensor, inputs: Inputs, components: Components
+    ) -> tuple[tf.Tensor, Components]:
+        """x: [B, H, W, C]; w: [B, L, w_dim], of the global latent."""
+        style, noise, y = w[:, self.index + 1], self._noise(inputs), components.values
+        if y is None and inputs.components is not None:
+            y = inputs.components[:, :, self.index + 1]  # [B, k, w_dim]
+        if fused.applies(self.attention, training=inputs.random is not None):
+            return fused.synthesis_layer(self, x, style, noise, y, components, inputs.positions)
+        x = self.conv(x, style)  # [B, H, W, outputs]
+        if self.attention is not None:
+            random = inputs.random and inputs.random.fold(f"layer{self.index}")
+            positions = inputs.positions(self.log2)
+            x, components = self.attention(x, y, components, positions=positions, random=random)
+        x = x if noise is None else x + tf.cast(noise, x.dtype)
+        return bias_act(x, self.bias, activation=self.activation, gain=self.gain), components
 
-    def _epilogue(self, noise: tf.Tensor | None) -> Epilogue:
-        """Return what adds noise [B or 1, H, W, 1] and bias, and activates."""
-        if noise is not None:
-            noise = None if self.noise_strength is None else noise * self.noise_strength
-        gain = activation_gain(self.activation) * self.gain
-        return Epilogue(noise, tf.convert_to_tensor(self.bias), self.activation, gain)
+    def _noise(self, inputs: Inputs) -> tf.Tensor | None:
+        if inputs.noise is None or self.noise_strength is None:
+            return None
+        return inputs.noise[self.index] * self.noise_strength  # [B or 1, H, W, 1]
 
 
 class ToRgb(tf.Module):
@@ -92,7 +103,7 @@ class ToRgb(tf.Module):
     ):
         super().__init__()
         self.tanh = config.tanh
-        modulation = {"w_dim": config.w_size, "style": config.style}
+        modulation = {"w_dim": config.component_dim, "style": config.style}
         self.extra = None
         if extra:
             self.extra = ModulatedConv(scope / "extraLayer", inputs, inputs, 3, **modulation)
@@ -102,30 +113,15 @@ class ToRgb(tf.Module):
     def __call__(self, x: tf.Tensor, style: tf.Tensor, extra_style: tf.Tensor) -> tf.Tensor:
         """x: [B, H, W, C], styles [B, w_dim] -> float32 [B, H, W, channels].
 
-        There are few colours, so that weights of its own for each sample are the cheapest form.
-        float32: a bfloat16 colour has fewer levels than a picture file; D would see the steps.
+        float32: bfloat16 has fewer levels than an image file; the discriminator would see steps.
         """
-        scale, _ = self.conv.factors(style)  # [B, C]
-        if self.extra is None:
-            weights = scale[:, None, None, :, None] * self.conv.weight
+        if fused.is_wanted():
+            rgb = fused.to_rgb(self, x, style, extra_style)
         else:
-            weights = self._fold(scale, extra_style)
-        rgb = sample_conv2d(x, weights) + self.bias
+            x = tf.cast(x, tf.float32)
+            x = x if self.extra is None else self.extra(x, extra_style)
+            rgb = self.conv(x, style) + self.bias
         return tf.tanh(rgb) if self.tanh else rgb
-
-    def _fold(self, scale: tf.Tensor, extra_style: tf.Tensor) -> tf.Tensor:
-        """Return the weights [B, 3, 3, C, channels] of both layers: nothing lies between them."""
-        extra_scale, demodulation = self.extra.factors(extra_style)
-        scale = scale if demodulation is None else scale * demodulation
-        channels = self.conv.weight.shape[3]
-        colours = scale[:, :, None] * tf.reshape(self.conv.weight, [-1, channels])
-        colours = tf.transpose(colours, [1, 0, 2])  # [C, B, channels]
-        features = colours.shape[0]
-        folded = tf.matmul(
-            tf.reshape(self.extra.weight, [-1, features]), tf.reshape(colours, [features, -1])
-        )
-        folded = tf.reshape(folded, [3, 3, features, -1, channels])
-        return tf.transpose(folded, [3, 0, 1, 2, 4]) * extra_scale[:, None, None, :, None]
 
 
 class Stem(tf.Module):
@@ -141,7 +137,7 @@ class Stem(tf.Module):
             scope = scope / "Dense"
             size = channels * math.prod(self.grid)
             gain = math.sqrt(2) / 4
-            self.dense = Dense(scope, config.w_size, size, gain=gain, bias=False)
+            self.dense = Dense(scope, config.component_dim, size, gain=gain, bias=False)
             self.noise_strength = scope.full("noise_strength", []) if config.noise else None
             self.bias = scope.full("bias", [channels])
         else:
@@ -191,12 +187,12 @@ class Block(tf.Module):
             options = {"resample": "up", "kernel": config.resample_kernel, "gain": gain}
             self.skip = Conv(scope / "Skip", inputs, outputs, 1, **options)
 
-    def __call__(self, x, styles: tf.Tensor, positions, inputs: Inputs, carried: Carried):
-        """styles: [B, L, w_dim]."""
+    def __call__(self, x, w: tf.Tensor, inputs: Inputs, components: Components):
+        """x: [B, H, W, C]; w: [B, L, w_dim], of the global latent."""
         skip = None if self.skip is None else self.skip(x)
         for layer in self.layers:
-            x, carried = layer(x, styles[:, layer.index + 1], positions, inputs, carried)
-        return (x if skip is None else x + skip), carried
+            x, components = layer(x, w, inputs, components)
+        return (x if skip is None else x + skip), components
 
 
 class SynthesisNetwork(tf.Module):
@@ -221,7 +217,7 @@ class SynthesisNetwork(tf.Module):
             scope,
             canvas,
             kind=config.position_type,
-            dim=config.position_dim or config.w_size,
+            dim=config.position_dim or config.component_dim,
             init=config.position_init,
             directions=config.position_directions,
         )
@@ -297,20 +293,22 @@ class SynthesisNetwork(tf.Module):
         noise: one map for each layer, as `stored_noise` and `random_noise` give them, or None.
         """
         embedding = self.component_embedding if self.config.component_embedding else None
-        inputs = Inputs(w, noise, embedding, mask, random)
+        components = Components(None, embedding, mask)
+        values = w[:, :-1] if self.config.has_attention else None  # [B, k, L, w_dim]
+        inputs = Inputs(values, self.positions, noise, random)
         styles = w[:, -1]  # [B, L, w_dim]: the global latent
         if self.merge is not None:
             styles = tf.reshape(w, [-1, w.shape[2], w.shape[3]])  # [B k, L, w_dim]
         x = tf.cast(self.stem(styles[:, 0], noise and noise[0]), self.dtypes[2])
-        x, carried = self.first(x, styles[:, 1], self.positions, inputs, Carried())
+        x, components = self.first(x, styles, inputs, components)
         rgb = self._add_rgb(None, x, 2, styles)
         for log2, block in enumerate(self.blocks, start=3):
             x = tf.cast(x, self.dtypes[log2])
-            x, carried = block(x, styles, self.positions, inputs, carried)
+            x, components = block(x, styles, inputs, components)
             if self.merge is not None and log2 == self.config.merge.layer:
                 x, styles = self.merge(x, w)
             rgb = self._add_rgb(rgb, x, log2, styles)
-        return rgb, carried.maps
+        return rgb, components.maps
 
     def _add_rgb(self, rgb: tf.Tensor | None, x, log2: int, styles) -> tf.Tensor | None:
         if str(log2) not in self.to_rgb:
