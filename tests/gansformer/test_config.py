@@ -60,7 +60,10 @@ def test_shipped_configurations(path):
         ({"mapping": {"hidden_dim": 7, "resnet": True}}, "excludes mapping.resnet"),
         ({"attention": "duplex", "merge": {}}, "excludes attention"),
         ({"merge": {}, "components": 4}, "use resnet or orig"),
-        ({"attention": "duplex", "iterative": True, "components": 4, "latent_size": 64}, "16 comp"),
+        (
+            {"attention": "duplex", "carry_centroids": True, "components": 4, "latent_size": 64},
+            "16 comp",
+        ),
     ],
 )
 def test_wrong_values(options, message):
