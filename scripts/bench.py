@@ -46,10 +46,10 @@ def main(arguments: list[str]) -> None:
         raise UserError("--what ops does not depend on a configuration; leave out --sweep")
 
     import_tensorflow()
-    from training.benchmark import benchmark, with_batch
     from training.config import load_config
     from training.machine import Machine
-    from training.sweep import make_points, measure_apart
+    from training.measure.benchmark import benchmark, with_batch
+    from training.measure.sweep import make_points, measure_apart
 
     configs = {
         name: with_batch(load_config(name, options.assignments), options.batch)
@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _print_reports(reports: list[dict]) -> None:
-    from training.benchmark import format_report
+    from training.measure.benchmark import format_report
 
     for name, rate in reports[0]["matmul_gflops"].items():
         print(f"matrix product {name}: {rate:.0f} GFLOP/s")

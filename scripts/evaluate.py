@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> None:
     from metrics.comparison import Comparison
     from metrics.names import parse_metrics
     from metrics.networks.catalogue import parse_weight_files
-    from training.evaluation import EvaluationOptions, evaluate_models
+    from training.measure.evaluation import EvaluationOptions, evaluate_models
 
     comparison = Comparison(
         directory=options.cache,

@@ -79,7 +79,7 @@ class _ShowStatus(argparse.Action):
     """As --help: needs no other option."""
 
     def __call__(self, parser, namespace, value, option_string=None):
-        from training.status import format_status
+        from training.run.status import format_status
 
         print(format_status(Path(value)))
         parser.exit()

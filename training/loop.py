@@ -18,25 +18,25 @@ from dnnlib.signals import StopSignal
 from dnnlib.workers import Workers, find_workers
 from gansformer.config import ModelConfig
 from gansformer.snapshot import Snapshot, save_snapshot
-from training.checkpoint import load_checkpoint, require_space, save_checkpoint
 from training.config import RunConfig
-from training.fine_tuning import initialize
-from training.following import follow, require_same_run
-from training.health import (
+from training.machine import PRECISIONS, Machine, check_batch, memory_errors
+from training.measure.live_evaluation import LiveEvaluation
+from training.run.checkpoint import load_checkpoint, require_space, save_checkpoint
+from training.run.directory import RunLog, find_start, write_config
+from training.run.fine_tuning import initialize
+from training.run.health import (
     PATIENCE,
     find_bad,
     find_bad_gradient,
     stop_crashed,
 )
-from training.live_evaluation import LiveEvaluation
-from training.machine import PRECISIONS, Machine, check_batch, memory_errors
-from training.retention import remove_old_checkpoints, remove_old_snapshots
-from training.run_directory import RunLog, find_start, write_config
-from training.run_lock import hold_run
+from training.run.lock import hold_run
+from training.run.retention import remove_old_checkpoints, remove_old_snapshots
+from training.run.statistics import StatisticsLog, TickMeans, format_tick, peak_memory_gb
 from training.sheets import SheetPainter, pixel_distance
 from training.state import TrainState
-from training.statistics import StatisticsLog, TickMeans, format_tick, peak_memory_gb
 from training.step import TrainingStep
+from training.worker import follow, require_same_run
 
 
 def train(

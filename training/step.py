@@ -19,10 +19,10 @@ from datasets.dataset import Dataset
 from training import regularizers
 from training.augmentation import augment
 from training.config import RunConfig
+from training.draws import Sampler, generate, synthesize
 from training.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from training.optimizer import Adam, average_weights, update
 from training.replicas import Replicas, mean_over_replicas
-from training.sampler import Sampler, generate, synthesize
 from training.state import TrainState
 
 W_AVG_DECAY = 0.995

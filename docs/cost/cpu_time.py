@@ -13,10 +13,10 @@ from dnnlib.quiet import import_tensorflow  # noqa: E402
 
 import_tensorflow()
 
-from training.benchmark import _Subject, with_batch  # noqa: E402
 from training.config import load_config  # noqa: E402
 from training.machine import Machine  # noqa: E402
-from training.sweep import with_resolution  # noqa: E402
+from training.measure.benchmark import _Subject, with_batch  # noqa: E402
+from training.measure.sweep import with_resolution  # noqa: E402
 
 NAMES = ("stylegan2", "simplex", "duplex")
 OPTIONS = [

@@ -18,7 +18,7 @@ from scripts.prepare_data import main as prepare_data
 from scripts.train import main as train
 from tests.gansformer.conftest import TINY
 from training.config import RunConfig, load_config
-from training.evaluation import DatasetPictures, GeneratorPictures
+from training.measure.evaluation import DatasetPictures, GeneratorPictures
 from training.state import TrainState
 from training.step import TrainingStep
 

@@ -17,7 +17,7 @@ import time
 import datasets
 from metrics.extraction import Need, extract
 from metrics.networks import load_network
-from training.evaluation import DatasetPictures
+from training.measure.evaluation import DatasetPictures
 
 EVERY, REPEATS = 16, 4  # batches
 

@@ -22,7 +22,7 @@ from metrics.networks.network import FeatureNetwork
 from scripts.evaluate import CACHE, main
 from tests.golden_files import load
 from tests.metrics.test_comparison import Memory, TinyNetwork, random_pictures
-from training.evaluation import (
+from training.measure.evaluation import (
     DatasetPictures,
     EvaluationOptions,
     GeneratorPictures,

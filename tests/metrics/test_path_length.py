@@ -15,8 +15,8 @@ from metrics.networks.network import FeatureNetwork
 from metrics.path_length import EPSILON, LatentPath
 from tests.metrics.test_comparison import Memory, random_pictures
 from tests.metrics.test_evaluation import TINY
-from training.evaluation import GeneratorPictures
-from training.paths import PathSampler, crop_face, interpolate_spherically, shrink
+from training.measure.evaluation import GeneratorPictures
+from training.measure.paths import PathSampler, crop_face, interpolate_spherically, shrink
 
 
 class LinearGenerator:

@@ -11,10 +11,10 @@ from scripts.train import main as train
 from tests.training.test_replicas import run_training
 from training.augmentation import AdaptiveProbability, AugmentationConfig, augment
 from training.augmentation.config import ADA
-from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import DataConfig, RunConfig, TrainingConfig
+from training.draws import Sampler
 from training.regularizers import gradient_square
-from training.sampler import Sampler
+from training.run.checkpoint import load_checkpoint, save_checkpoint
 from training.state import TrainState
 from training.step import TrainingStep
 

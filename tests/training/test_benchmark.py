@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import training.sweep
+import training.measure.sweep
 from dnnlib.cli import run as run_program
 from dnnlib.errors import UserError
 from gansformer.layers import Conv, Dense
@@ -16,7 +16,7 @@ from gansformer.operations import count_multiply_adds
 from gansformer.variables import Scope
 from scripts.bench import main as bench
 from training.config import load_config
-from training.sweep import make_points
+from training.measure.sweep import make_points
 
 
 @pytest.mark.parametrize("resample, positions", [(None, 64), ("down", 16), ("up", 64)])
@@ -99,9 +99,9 @@ class _Process:
 
 def test_a_process_that_ends_is_told(monkeypatch):
     context = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=_Process)
-    monkeypatch.setattr(training.sweep.multiprocessing, "get_context", lambda kind: context)
+    monkeypatch.setattr(training.measure.sweep.multiprocessing, "get_context", lambda kind: context)
     with pytest.raises(UserError, match="a process that measured small ended; .* smaller --batch"):
-        training.sweep.measure_apart({"small": None}, rounds=1)
+        training.measure.sweep.measure_apart({"small": None}, rounds=1)
 
 
 @pytest.mark.slow

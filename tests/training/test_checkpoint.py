@@ -8,9 +8,9 @@ import pytest
 
 from datasets.manifest import file_digest
 from dnnlib.errors import UserError
-from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import OutputConfig, RunConfig, load_config
-from training.retention import remove_old_checkpoints
+from training.run.checkpoint import load_checkpoint, save_checkpoint
+from training.run.retention import remove_old_checkpoints
 from training.state import TrainState
 
 

@@ -20,9 +20,9 @@ from tests.gansformer.test_official_checkpoints import (
     make_generator,
     save,
 )
-from training.checkpoint import newest_checkpoint
 from training.config import RunConfig, load_config
-from training.fine_tuning import initialize
+from training.run.checkpoint import newest_checkpoint
+from training.run.fine_tuning import initialize
 from training.state import TrainState
 from training.step import TrainingStep
 

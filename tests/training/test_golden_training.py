@@ -8,7 +8,7 @@ from gansformer.official import discriminator_config, generator_config
 from gansformer.variables import variables_by_name
 from tests.golden_files import assign, load, relative_error, to_nhwc
 from training.config import DataConfig, RunConfig, TrainingConfig
-from training.sampler import Draws, Sampler
+from training.draws import Draws, Sampler
 from training.state import TrainState
 from training.step import TrainingStep
 
@@ -133,8 +133,8 @@ def has_zero_gradient(name: str, kmeans: bool) -> bool:
 def test_path_length(name):
     from gansformer.generator import Generator
     from gansformer.official import image_settings
+    from training.draws import synthesize
     from training.regularizers import path_lengths
-    from training.sampler import synthesize
 
     settings, arrays = load(name)
     generator = Generator(

@@ -14,10 +14,10 @@ import training.loop
 from dnnlib.cli import run as run_program
 from dnnlib.errors import UserError
 from scripts.train import main as train
-from training.checkpoint import list_checkpoints, newest_checkpoint, save_checkpoint
-from training.health import find_bad
+from training.run.checkpoint import list_checkpoints, newest_checkpoint, save_checkpoint
+from training.run.health import find_bad
+from training.run.statistics import TickMeans
 from training.sheets import pixel_distance
-from training.statistics import TickMeans
 from training.step import TrainingStep
 
 

@@ -14,7 +14,7 @@ import pytest
 from scripts.train import main as train
 from tests.training.event_files import read_events
 from tests.training.test_run import read_stats
-from training.checkpoint import list_checkpoints
+from training.run.checkpoint import list_checkpoints
 
 KILLS = 20
 RANDOM = random.Random(7)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-import training.live_evaluation
+import training.measure.live_evaluation
 from scripts.train import main as train
-from training.checkpoint import list_checkpoints
+from training.run.checkpoint import list_checkpoints
 
 EVALUATED = ["--kimg", "0.024", "--set", "evaluation.metrics=fid10k", "evaluation.every_kimg=0.008"]
 EVALUATED += ["training.regularizer=none", "output.checkpoint_minutes=0"]
@@ -16,7 +16,7 @@ def test_failing_evaluation_does_not_end_the_run(small_arguments, tmp_path, caps
     def fail(*arguments, **options):
         raise OSError("no weights\nhere")
 
-    monkeypatch.setattr(training.live_evaluation, "evaluate_generator", fail)
+    monkeypatch.setattr(training.measure.live_evaluation, "evaluate_generator", fail)
     train([*small_arguments, *EVALUATED])
     out = capsys.readouterr().out
     assert out.count("evaluation failed, training goes on: no weights here") == 3
@@ -28,7 +28,7 @@ def test_failing_evaluation_does_not_end_the_run(small_arguments, tmp_path, caps
 def test_best_snapshot_is_kept(small_arguments, tmp_path, monkeypatch, name, best):
     values = iter([3.0, 1.0, 9.0])
     evaluate = lambda *a, **o: {name: next(values)}  # noqa: E731
-    monkeypatch.setattr(training.live_evaluation, "evaluate_generator", evaluate)
+    monkeypatch.setattr(training.measure.live_evaluation, "evaluate_generator", evaluate)
     train([*small_arguments, *EVALUATED])
     run = tmp_path / "run"
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -46,7 +46,7 @@ def test_best_snapshot_of_a_run_killed_before_it_was_written(
 ):
     """The metrics' line is there and the snapshot is not: the resumed run writes it."""
     monkeypatch.setattr(
-        training.live_evaluation, "evaluate_generator", lambda *a, **o: {"fid10k": 1.0}
+        training.measure.live_evaluation, "evaluate_generator", lambda *a, **o: {"fid10k": 1.0}
     )
     run = tmp_path / "run"
     train([*small_arguments, *EVALUATED, "--kimg", "0.004"])

@@ -19,8 +19,8 @@ from tests.training.conftest import SMALL_RUN, TINY_RUN
 from tests.training.test_run import read_state
 from training.config import RunConfig
 from training.optimizer import Adam, LossScale
+from training.run.statistics import TickMeans
 from training.state import TrainState
-from training.statistics import TickMeans
 from training.step import TrainingStep
 
 

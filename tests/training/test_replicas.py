@@ -12,7 +12,7 @@ from dnnlib.cli import run as run_program
 from scripts.train import main as train
 from tests.golden_files import ROOT
 from tests.training.states import SMOOTH, assert_same_weights
-from training.checkpoint import list_checkpoints
+from training.run.checkpoint import list_checkpoints
 
 # Six minibatches of 8 with every regulariser, on real pictures; noise drawn, no dropout.
 CHANGES = [*SMOOTH, "training.batch_per_device={}", "training.style_mixing=0.9"]

@@ -14,7 +14,7 @@ from dnnlib.cli import run as run_program
 from scripts.prepare_data import main as prepare_data
 from scripts.train import main as train
 from tests.golden_files import ROOT
-from training.checkpoint import list_checkpoints
+from training.run.checkpoint import list_checkpoints
 
 
 @pytest.fixture(scope="module")

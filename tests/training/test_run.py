@@ -14,7 +14,7 @@ from PIL import Image
 from dnnlib.cli import run as run_program
 from scripts.train import main as train
 from tests.golden_files import ROOT
-from training.checkpoint import list_checkpoints, newest_checkpoint
+from training.run.checkpoint import list_checkpoints, newest_checkpoint
 
 
 def read_stats(run):

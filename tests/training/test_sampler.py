@@ -8,7 +8,7 @@ import tensorflow as tf
 import gansformer
 from dnnlib.random_streams import RandomStream
 from tests.gansformer.conftest import TINY
-from training.sampler import Sampler, mix
+from training.draws import Sampler, mix
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ from dnnlib.cli import run as run_program
 from dnnlib.errors import UserError
 from scripts.train import main as train
 from tests.golden_files import ROOT
-from training.run_lock import hold_run, is_held
-from training.status import format_status
+from training.run.lock import hold_run, is_held
+from training.run.status import format_status
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from training.run_lock import hold_run
+from training.run.lock import hold_run
 with hold_run(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tests.training.event_files import read_events
-from training.tensorboard import TensorBoard
+from training.run.tensorboard import TensorBoard
 
 
 def write(run, steps) -> None:

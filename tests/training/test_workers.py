@@ -18,8 +18,8 @@ from dnnlib.launching import divide_gpus, find_ports, launch, make_tf_config
 from dnnlib.workers import Workers, find_workers
 from tests.golden_files import ROOT
 from tests.training.states import SMOOTH, assert_same_weights
-from training.checkpoint import list_checkpoints
 from training.replicas import divide
+from training.run.checkpoint import list_checkpoints
 
 LOST_S = 30  # within which a worker must notice that another one was killed
 
@@ -72,7 +72,7 @@ PROGRAM_WITH_METRIC = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 import numpy as np, tensorflow as tf
-import training.live_evaluation
+import training.measure.live_evaluation
 from dnnlib.cli import run
 from gansformer.sampling import SeedSampler
 from scripts.train import main
@@ -83,7 +83,7 @@ def evaluate(generator, dataset, metrics, **options):
     images = np.concatenate([out.images for _, out in batches])
     return dict(fid10k=float(tf.reduce_mean(images.reshape(8, -1) @ network)))
 
-training.live_evaluation.evaluate_generator = evaluate
+training.measure.live_evaluation.evaluate_generator = evaluate
 sys.exit(run(main))
 """
 

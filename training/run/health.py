@@ -13,7 +13,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic_directory
 from dnnlib.json_lines import read_lines
 from training.config import RunConfig
-from training.statistics import TickMeans
+from training.run.statistics import TickMeans
 from training.step import TrainingStep
 
 PATIENCE = 50  # minibatches in a row with a loss or gradient that is not finite

@@ -6,7 +6,7 @@ from datasets.dataset import Dataset
 from dnnlib.json_lines import append_line, cut_partial_line, read_lines
 from gansformer.generator import Generator
 from metrics.comparison import Comparison
-from training.evaluation import evaluate_generator
+from training.measure.evaluation import evaluate_generator
 
 HIGHER_IS_BETTER = ("is", "pr", "dc")
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from dnnlib.json_lines import append_line, cut_partial_line, read_lines
 from dnnlib.progress import format_duration
-from training.tensorboard import TensorBoard
+from training.run.tensorboard import TensorBoard
 
 
 class TickMeans:

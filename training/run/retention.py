@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from training.checkpoint import list_checkpoints
 from training.config import OutputConfig
+from training.run.checkpoint import list_checkpoints
 
 
 def remove_old_checkpoints(

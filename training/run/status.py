@@ -10,8 +10,8 @@ import yaml
 from dnnlib.errors import UserError
 from dnnlib.json_lines import read_lines
 from dnnlib.progress import format_duration
-from training.checkpoint import list_checkpoints
-from training.run_lock import describe_holder, is_held
+from training.run.checkpoint import list_checkpoints
+from training.run.lock import describe_holder, is_held
 
 LOSSES = {
     "loss/generator": "G",

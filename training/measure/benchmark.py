@@ -18,8 +18,8 @@ from gansformer.operations import count_multiply_adds
 from gansformer.sampling import SeedSampler
 from training.config import RunConfig
 from training.machine import PRECISIONS, Machine
+from training.run.statistics import peak_memory_gb
 from training.state import TrainState
-from training.statistics import peak_memory_gb
 from training.step import TrainingStep
 
 MATRIX = 3072

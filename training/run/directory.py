@@ -8,8 +8,8 @@ import yaml
 from dnnlib.config import from_mapping, to_mapping
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_file
-from training.checkpoint import list_checkpoints, newest_checkpoint
 from training.config import RunConfig, read_yaml
+from training.run.checkpoint import list_checkpoints, newest_checkpoint
 
 # Options that decide which variables there are.
 SHAPING = ("data.resolution", "data.labels", "training.freeze_discriminator")

@@ -25,7 +25,7 @@ from metrics.names import Metric, parse_metrics
 from metrics.path_length import LatentPath
 from metrics.picture_files import Pictures, open_pictures
 from training.generation import choose_generator
-from training.paths import PathSampler, crop_face, shrink
+from training.measure.paths import PathSampler, crop_face, shrink
 
 READ_BATCH = 32
 

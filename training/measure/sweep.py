@@ -9,9 +9,9 @@ from typing import Any
 
 from dnnlib.errors import UserError
 from gansformer.canvas import Canvas
-from training.benchmark import benchmark, with_batch
 from training.config import RunConfig
 from training.machine import check_batch
+from training.measure.benchmark import benchmark, with_batch
 
 
 def with_resolution(config: RunConfig, resolution: int) -> RunConfig:
