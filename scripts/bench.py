@@ -31,23 +31,28 @@ def make_parser() -> ArgumentParser:
         help="resolution=32,64,128, components=4,8 or batch=1,4: measure at each of these values, "
         "each configuration in a process of its own (its peak memory is then its own)",
     )
-    parser.add_computing_options(devices="auto, cpu or gpu:0")
+    parser.add_computing_options()
     parser.add_assignments(example="generator.channel_max=32")
     return parser
 
 
 def main(arguments: list[str]) -> None:
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
     what = set(options.what.split(","))
     if not what <= set(KINDS):
         raise UserError(f"--what {options.what}: choose from {', '.join(KINDS)}")
 
     if options.sweep and "ops" in what:
         raise UserError("--what ops does not depend on a configuration; leave out --sweep")
+    if what == {"ops"}:
+        parser.refuse_without_effect(options, ["batch", "rounds", "assignments"], "on --what ops")
+    if (options.sweep or "").startswith("batch="):
+        parser.refuse_without_effect(options, ["batch"], "with --sweep batch=...")
 
     import_tensorflow()
+    from dnnlib.computing import ComputingOptions
     from training.config import load_config
-    from training.machine import Machine
     from training.measure.benchmark import benchmark, with_batch
     from training.measure.sweep import make_points, measure_apart
 
@@ -55,8 +60,11 @@ def main(arguments: list[str]) -> None:
         name: with_batch(load_config(name, options.assignments), options.batch)
         for name in options.config
     }
-    machine = Machine(options.devices, options.precision, options.ops)
-    measuring = {"what": what - {"ops"}, "machine": machine, "rounds": options.rounds}
+    measuring = {
+        "what": what - {"ops"},
+        "computing": ComputingOptions.of(options),
+        "rounds": options.rounds,
+    }
     if options.sweep:
         reports = []
         for setting, changed in make_points(configs, options.sweep):

@@ -36,7 +36,7 @@ def make_parser() -> ArgumentParser:
         "--kimg", type=float, help="length of the run (configuration: training.kimg)"
     )
     parser.add_argument("--seed", type=int, help="seed (configuration: training.seed)")
-    parser.add_computing_options(devices="auto, cpu, cpu:N, gpu or gpu:0,1")
+    parser.add_computing_options()
     parser.add_assignments(example="training.gamma=1")
     parser.add_argument(
         "--dry-run", action="store_true", help="print configuration and networks, and stop"
@@ -45,7 +45,10 @@ def make_parser() -> ArgumentParser:
 
 
 def main(arguments: list[str]) -> None:
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.resume not in ("auto", "never"):
+        parser.refuse_without_effect(options, ["init_from"], "where --resume names a checkpoint")
     assignments = list(options.assignments)
     assignments += [
         f"training.{name}={value}"
@@ -54,12 +57,11 @@ def main(arguments: list[str]) -> None:
     ]
 
     import_tensorflow()
+    from dnnlib.computing import ComputingOptions
     from training.config import load_config
     from training.loop import train
-    from training.machine import Machine
 
     config = load_config(options.config, assignments)
-    machine = Machine(options.devices, options.precision, options.ops)
     if options.dry_run:
         from training.preview import print_preview
 
@@ -71,7 +73,7 @@ def main(arguments: list[str]) -> None:
         run=options.run,
         resume=options.resume,
         init_from=options.init_from,
-        machine=machine,
+        computing=ComputingOptions.of(options),
     )
 
 

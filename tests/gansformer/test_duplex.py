@@ -9,9 +9,9 @@ from dnnlib.errors import UserError
 from dnnlib.ops import Epilogue
 from gansformer.canvas import Canvas
 from gansformer.config import GeneratorConfig, MappingConfig
+from gansformer.generation import latents
 from gansformer.layer_attention import Carried, Inputs, LayerAttention
 from gansformer.positions import GridPositions
-from gansformer.sampling import latents_from_seeds
 from gansformer.variables import Scope, variables_by_name
 from tests.gansformer.conftest import TINY
 
@@ -122,7 +122,7 @@ def test_latents_decide_where_they_are_used(paper_networks, tiny_generator):
     """In the paper's form a region latent shapes the maps; in the released form it does not."""
     changes = []
     for generator in (paper_networks[0], tiny_generator):
-        z = latents_from_seeds(generator, [0]).numpy()
+        z = latents(generator, [0]).numpy()
         w = generator.mapping(z).numpy()
         other = w.copy()
         other[:, 0] = -other[:, 0]
@@ -136,7 +136,7 @@ def test_latents_decide_where_they_are_used(paper_networks, tiny_generator):
 
 def test_every_variable_of_the_paper_form_is_used(paper_networks):
     generator, discriminator = paper_networks
-    z = latents_from_seeds(generator, range(4))
+    z = latents(generator, range(4))
     layers = [
         variable
         for name, variable in variables_by_name(generator).items()
@@ -161,7 +161,7 @@ def test_round_trip_and_bfloat16(paper_networks, tmp_path):
     config = ModelConfig(generator.config, discriminator.config)
     gansformer.save_snapshot(gansformer.Snapshot(config, 0, Gs=generator), tmp_path / "s")
     loaded = gansformer.load(tmp_path / "s").Gs
-    z = latents_from_seeds(generator, range(2))
+    z = latents(generator, range(2))
     exact = generator(z, noise="const").images.numpy()
     np.testing.assert_array_equal(exact, loaded(z, noise="const").images)
     half = Generator(generator.config, resolution=16, dtype=tf.bfloat16)

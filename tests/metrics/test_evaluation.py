@@ -14,7 +14,7 @@ from datasets.preparation import Order, Preparation
 from datasets.preparing import prepare
 from dnnlib.cli import run
 from dnnlib.errors import UserError
-from gansformer.sampling import SeedSampler
+from gansformer.generation import Sampler
 from gansformer.snapshot import Snapshot, save_snapshot
 from metrics.comparison import Comparison
 from metrics.names import parse_metrics
@@ -107,7 +107,7 @@ def test_generator_pictures_are_those_of_the_seeds(networks):
     generator = networks[0]
     pictures = np.stack(list(GeneratorPictures(generator, seed=5, ratio=0.75).images(11)))
     assert pictures.shape == (11, 13, 16, 3)
-    expected = [out.images for _, out in SeedSampler(generator).batches(range(5, 16))]
+    expected = [out.images for _, out in Sampler(generator).batches(range(5, 16))]
     expected = np.clip(np.concatenate(expected) * 127.5 + 128, 0, 255).astype(np.uint8)
     np.testing.assert_array_equal(pictures, expected[:, 2:15])
     truncated = np.stack(list(GeneratorPictures(generator, seed=5, psi=0.2).images(11)))
@@ -162,7 +162,7 @@ def test_a_conditional_generator_gets_labels_of_real_pictures(dataset_directory)
     made = np.stack(list(pictures.images(16)))
     labels = np.eye(2, dtype=np.float32)
     by_class = [
-        np.concatenate([o.images for _, o in SeedSampler(generator).batches(range(16), rows)])
+        np.concatenate([o.images for _, o in Sampler(generator).batches(range(16), rows)])
         for rows in (np.tile(labels[0], [16, 1]), np.tile(labels[1], [16, 1]))
     ]
     by_class = [to_metric_uint8(images) for images in by_class]

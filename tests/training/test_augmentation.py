@@ -12,7 +12,7 @@ from tests.training.test_replicas import run_training
 from training.augmentation import AdaptiveProbability, AugmentationConfig, augment
 from training.augmentation.config import ADA
 from training.config import DataConfig, RunConfig, TrainingConfig
-from training.draws import Sampler
+from training.randomness import Randomness
 from training.regularizers import gradient_square
 from training.run.checkpoint import load_checkpoint, save_checkpoint
 from training.state import TrainState
@@ -132,7 +132,7 @@ def eager():
     tf.config.run_functions_eagerly(False)
 
 
-class StreamRecorder(Sampler):
+class StreamRecorder(Randomness):
     """Remembers which streams a step asks for."""
 
     def stream(self, phase, index):

@@ -7,10 +7,10 @@ from PIL import Image
 import gansformer
 from dnnlib.cli import run as run_program
 from gansformer.config import ModelConfig
+from gansformer.generation import parse_seeds
 from scripts.generate import main as generate
 from tests.gansformer.conftest import TINY
 from tests.golden_files import GOLDEN
-from training.generation import parse_seeds
 
 
 def save(directory, label_dim=0, **details):

@@ -16,8 +16,8 @@ from dnnlib.errors import UserError
 from scripts.train import main as train
 from training.run.checkpoint import list_checkpoints, newest_checkpoint, save_checkpoint
 from training.run.health import find_bad
+from training.run.samples import pixel_distance
 from training.run.statistics import TickMeans
-from training.sheets import pixel_distance
 from training.step import TrainingStep
 
 

@@ -8,13 +8,13 @@ import tensorflow as tf
 import gansformer
 from dnnlib.random_streams import RandomStream
 from tests.gansformer.conftest import TINY
-from training.draws import Sampler, mix
+from training.randomness import Randomness, mix
 
 
 @pytest.fixture(scope="module")
 def sampler():
     generator, _ = gansformer.build(TINY, resolution=16)
-    return Sampler(generator, seed=5, style_mixing=0.9, component_mixing=0.3)
+    return Randomness(generator, seed=5, style_mixing=0.9, component_mixing=0.3)
 
 
 def as_range(first, count):
@@ -33,7 +33,7 @@ def test_draws_do_not_depend_on_the_batch(sampler):
 
 def test_phases_and_seeds_draw_differently(sampler):
     first = tf.constant(0, tf.int64)
-    other = Sampler(sampler.generator, seed=6, style_mixing=0.9, component_mixing=0)
+    other = Randomness(sampler.generator, seed=6, style_mixing=0.9, component_mixing=0)
     draws = [
         s.draw(phase, as_range(0, 2), first)
         for s, phase in ((sampler, "generator"), (sampler, "discriminator"), (other, "generator"))

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import dnnlib.devices
 from dnnlib.errors import UserError
 from dnnlib.launching import divide_gpus, find_ports, launch, make_tf_config
 from dnnlib.workers import Workers, find_workers
@@ -74,12 +72,12 @@ sys.path.insert(0, {str(ROOT)!r})
 import numpy as np, tensorflow as tf
 import training.measure.live_evaluation
 from dnnlib.cli import run
-from gansformer.sampling import SeedSampler
+from gansformer.generation import Sampler
 from scripts.train import main
 
 def evaluate(generator, dataset, metrics, **options):
     network = tf.Variable(tf.random.stateless_normal([16 * 16 * 3, 1], [1, 2]))
-    batches = SeedSampler(generator, psi=1.0).batches(range(8))
+    batches = Sampler(generator, psi=1.0).batches(range(8))
     images = np.concatenate([out.images for _, out in batches])
     return dict(fid10k=float(tf.reduce_mean(images.reshape(8, -1) @ network)))
 
@@ -228,14 +226,6 @@ def test_bad_tf_config(text, words, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UserError, match=words):
         find_workers()
-
-
-def test_the_chief_waits_for_the_others_but_not_for_ever(monkeypatch):
-    monkeypatch.setattr(dnnlib.devices, "START_TIMEOUT_S", 1)
-    with socket.create_server(("127.0.0.1", 0)) as there:
-        present = f"127.0.0.1:{there.getsockname()[1]}"
-        assert dnnlib.devices._all_listen([present])
-        assert not dnnlib.devices._all_listen([present, f"127.0.0.1:{find_ports(1)[0]}"])
 
 
 def test_gpus_are_divided():

@@ -12,12 +12,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from dnnlib.devices import make_strategy
-from dnnlib.ops import implementation, set_implementation
+from dnnlib.computing import PRECISIONS, ComputingOptions
+from dnnlib.devices import variable_scope
+from dnnlib.ops import implementation
+from gansformer.generation import Sampler
 from gansformer.operations import count_multiply_adds
-from gansformer.sampling import SeedSampler
 from training.config import RunConfig
-from training.machine import PRECISIONS, Machine
 from training.run.statistics import peak_memory_gb
 from training.state import TrainState
 from training.step import TrainingStep
@@ -29,7 +29,7 @@ def benchmark(
     configs: dict[str, RunConfig],
     *,
     what: set[str],
-    machine: Machine,
+    computing: ComputingOptions,
     rounds: int,
     turn: Callable[[], AbstractContextManager] = nullcontext,
 ) -> list[dict[str, Any]]:
@@ -39,11 +39,12 @@ def benchmark(
     minibatches, so that their true mix is timed. Figures are medians over the rounds.
     turn: entered for each round.
     """
-    strategy = make_strategy(machine.devices)
-    set_implementation(machine.ops)
-    matmul = {name: _matmul_timer(PRECISIONS[name]) for name in {"float32", machine.precision}}
-    with strategy.scope():
-        subjects = {name: _Subject(config, machine) for name, config in configs.items()}
+    strategy = computing.apply()
+    matmul = {name: _matmul_timer(PRECISIONS[name]) for name in {"float32", computing.precision}}
+    with variable_scope(strategy):
+        subjects = {
+            name: Subject(config, computing.dtype, strategy) for name, config in configs.items()
+        }
     times: dict[tuple[str, str], list[float]] = {}
 
     def record(name: str, kind: str, run: Callable[[], None]) -> None:
@@ -63,38 +64,41 @@ def benchmark(
     median = {key: statistics.median(values) for key, values in times.items()}
     rates = {name: 2 * MATRIX**3 / median[name, "matmul"] / 1e9 for name in matmul}
     return [
-        _report(name, subject, median, rates, machine, sorted(what))
+        _report(name, subject, median, rates, computing, sorted(what))
         for name, subject in subjects.items()
     ]
 
 
-class _Subject:
+class Subject:
     """One configuration, ready to be timed."""
 
-    def __init__(self, config: RunConfig, machine: Machine):
-        dtype = PRECISIONS[machine.precision]
+    def __init__(
+        self,
+        config: RunConfig,
+        dtype: tf.DType = tf.float32,
+        strategy: tf.distribute.Strategy | None = None,
+    ):
         self.config = config
-        self.state = TrainState(config, channels=3, label_dim=0, dtype=dtype)
+        self.state = TrainState(config, channels=3, label_dim=0, dtype=dtype, strategy=strategy)
         self.step = TrainingStep(config, self.state)
-        training = config.training
-        self.minibatches = math.lcm(
-            training.regularizer_interval if training.regularizer != "none" else 1,
-            training.path_length_interval if training.path_length_weight else 1,
-        )
-        self.sampler = SeedSampler(self.state.average)
+        self.minibatches = math.lcm(*(phase.interval for phase in self.step.phases.values()))
+        self.sampler = Sampler(self.state.average)
         self.samples = 64
-        self.images = {"train": self.minibatches * training.batch_size, "sample": self.samples}
+        self.images = {
+            "train": self.minibatches * config.training.batch_size,
+            "sample": self.samples,
+        }
         self.runs = {"train": self.train, "sample": self.sample}
 
     def train(self) -> None:
         """Run one cycle of minibatches."""
-        reals = _grey_pictures(self.config)
+        reals = _random_images(self.config)
         for _ in range(self.minibatches):
             self.step.run_minibatch(reals)
         self.state.images_shown.numpy()
 
     def sample(self) -> None:
-        """Make some pictures."""
+        """Make some images."""
         for _ in self.sampler.batches(range(self.samples)):
             pass
 
@@ -108,7 +112,7 @@ class _Subject:
         return {"train": (3 * g + 2 * d) + (g + 6 * d), "sample": g}
 
 
-def _grey_pictures(config: RunConfig) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+def _random_images(config: RunConfig) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
     batch, size = config.training.batch_per_device, config.data.resolution
     generator = tf.random.Generator.from_seed(0)
     images = generator.uniform([batch, size, size, 3], maxval=256, dtype=tf.int32)
@@ -121,11 +125,13 @@ def _matmul_timer(dtype: tf.DType) -> Callable[[], None]:
     return lambda: product(a).numpy()
 
 
-def _report(name, subject, median, rates, machine: Machine, what: list[str]) -> dict[str, Any]:
+def _report(
+    name, subject, median, rates, computing: ComputingOptions, what: list[str]
+) -> dict[str, Any]:
     work = subject.gflop_per_image()
     report = {
         "config": name,
-        "precision": machine.precision,
+        "precision": computing.precision,
         "ops": implementation(),
         "devices": [device.name for device in tf.config.list_logical_devices()],
         "batch": subject.config.training.batch_size,
@@ -136,7 +142,7 @@ def _report(name, subject, median, rates, machine: Machine, what: list[str]) -> 
         report[kind] = {
             "img_per_sec": rate,
             "gflop_per_img": work[kind],
-            "fraction_of_matmul": rate * work[kind] / rates[machine.precision],
+            "fraction_of_matmul": rate * work[kind] / rates[computing.precision],
         }
     return {**report, "peak_memory_gb": peak_memory_gb()}
 

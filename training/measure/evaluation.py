@@ -16,15 +16,14 @@ from datasets.dataset import Dataset
 from datasets.permutation import epoch_order
 from dnnlib.errors import UserError
 from gansformer.canvas import Canvas
+from gansformer.generation import Sampler, choose_generator
 from gansformer.generator import Generator
 from gansformer.loading import load
-from gansformer.sampling import SeedSampler
 from gansformer.snapshot import Snapshot
 from metrics.comparison import Comparison
 from metrics.names import Metric, parse_metrics
 from metrics.path_length import LatentPath
 from metrics.picture_files import Pictures, open_pictures
-from training.generation import choose_generator
 from training.measure.paths import PathSampler, crop_face, shrink
 
 READ_BATCH = 32
@@ -114,7 +113,7 @@ class GeneratorPictures:
         if generator.label_dim and (label_source is None or not label_source.label_dim):
             raise UserError(f"{name} is conditional; evaluate it against its data set with labels")
         self._how = {"psi": psi, "noise": noise}
-        self.name, self._sampler = name, SeedSampler(generator, **self._how)
+        self.name, self._sampler = name, Sampler(generator, **self._how)
         self._labels = label_source if generator.label_dim else None
         self._seed, self._ratio = seed, ratio
         self.preparation = {"seed": seed, "psi": psi, "noise": noise, "ratio": ratio}
@@ -187,6 +186,7 @@ class EvaluationOptions:
     noise: str = "random"
     mirror: bool = False
     out: Path | None = None
+    dtype: tf.DType = tf.float32  # of the generator's feature maps
 
 
 def evaluate_models(
@@ -238,7 +238,7 @@ def _open_pair(
             raise UserError(f"{model} holds statistics; give them as --data, and pictures here")
         return fake, _open_real(data, None, options.mirror), {"model": model}
     snapshot = load(model)
-    generator = choose_generator(snapshot, options.network, model)
+    generator = choose_generator(snapshot, options.network, model, options.dtype)
     real = _open_real(data, generator.canvas, options.mirror)
     dataset = real.dataset if isinstance(real, DatasetPictures) else None
     fake = GeneratorPictures(

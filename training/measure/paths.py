@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.random_streams import RandomStream
+from gansformer.generation import BATCH
 from gansformer.generator import Generator
-from gansformer.sampling import BATCH
 from metrics.path_length import EPSILON, LatentPath
 
 LARGEST = 256  # larger pictures are averaged down to this, as in the official metric
@@ -16,7 +16,7 @@ LARGEST = 256  # larger pictures are averaged down to this, as in the official m
 class PathSampler:
     """Makes pairs of pictures at t and t + epsilon of a generator's latent paths.
 
-    Noise and label are the same for both. psi, noise: as in `SeedSampler`.
+    Noise and label are the same for both. psi, noise: as in `Sampler`.
     """
 
     def __init__(self, generator: Generator, path: LatentPath, *, psi: float, noise: str):
@@ -46,7 +46,7 @@ class PathSampler:
         """Yield batches of pairs, each float32 [B, H, W, C] in about 0..255, not clipped."""
         for first in range(0, len(seeds), BATCH):
             numbers = np.arange(first, min(first + BATCH, len(seeds)))
-            padded = np.resize(numbers, BATCH)  # always as many: see gansformer.sampling
+            padded = np.resize(numbers, BATCH)  # always as many: see gansformer.generation
             rows = None if labels is None else tf.constant(labels[padded], tf.float32)
             images = self._evaluate(tf.constant(seeds.start + padded, tf.int64), rows)
             yield tuple((part[: len(numbers)] + 1) * 127.5 for part in images)

@@ -9,8 +9,8 @@ from typing import Any
 
 from dnnlib.errors import UserError
 from gansformer.canvas import Canvas
+from training.batch_size import check_batch
 from training.config import RunConfig
-from training.machine import check_batch
 from training.measure.benchmark import benchmark, with_batch
 
 

@@ -33,12 +33,12 @@ def find_bad(values: dict[str, np.ndarray]) -> str | None:
 def find_bad_gradient(step: TrainingStep, dataset: Dataset, names: list[str]) -> str | None:
     """Return the first variable with a bad gradient of the next minibatch, or None.
 
-    names: of the statistics that were not finite; they tell the phases to look at.
+    names: of the statistics that were not finite; only the phases of these are looked at.
     """
     images, labels = next(iter(step.batches(dataset)))
-    for name in names:
-        if name.startswith("norm/"):
-            bad = find_bad(step.gradients(name.removeprefix("norm/"), images, labels))
+    for phase in step.phases.values():
+        if f"norm/{phase.name}" in names:
+            bad = find_bad(step.gradients(phase, images, labels))
             if bad:
                 return f"gradient of {bad}"
     return None

@@ -1,4 +1,4 @@
-"""What a training step draws at random: latents, mixing cutoffs, noise, dropout."""
+"""What training draws at random (latents, mixing cutoffs, noise, dropout), and images from it."""
 
 from typing import NamedTuple
 
@@ -27,8 +27,8 @@ class Draws(NamedTuple):
     random: RandomStream | None
 
 
-class Sampler:
-    """Draws as a pure function of (seed, phase, number of the image in the run)."""
+class Randomness:
+    """All random numbers of a run: a pure function of (seed, purpose, number of the image)."""
 
     def __init__(
         self, generator: Generator, *, seed: int, style_mixing: float, component_mixing: float
@@ -36,16 +36,16 @@ class Sampler:
         self.generator, self.seed = generator, seed
         self.style_mixing, self.component_mixing = style_mixing, component_mixing
 
-    def stream(self, phase: str, index: tf.Tensor) -> RandomStream:
-        """Return the random numbers of a phase for the images with these numbers, int64 [B]."""
-        return RandomStream(f"run {self.seed}/{phase}", index)
+    def stream(self, purpose: str, index: tf.Tensor) -> RandomStream:
+        """Return the random numbers for a purpose, for the images with these numbers, int64 [B]."""
+        return RandomStream(f"run {self.seed}/{purpose}", index)
 
-    def draw(self, phase: str, index: tf.Tensor, first: tf.Tensor) -> Draws:
-        """Return what the generator needs in `phase` for images `index` [B].
+    def draw(self, purpose: str, index: tf.Tensor, first: tf.Tensor) -> Draws:
+        """Return what one evaluation of the generator needs, for images `index` [B].
 
         first: number of the first image of the minibatch; mixing cutoffs are one for the batch.
         """
-        stream, batch = self.stream(phase, index), self.stream(phase, first)
+        stream, batch = self.stream(purpose, index), self.stream(purpose, first)
         config = self.generator.config
         shape = [config.latents, config.z_dim]
         network = self.generator.synthesis_network

@@ -1,4 +1,4 @@
-"""What a run is computed with: devices, precision, how many pictures at a time."""
+"""Whether a batch fits the devices: in number, and in memory."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,18 +8,6 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError
 from training.config import RunConfig
-
-# Of feature maps; float16 is mixed in that it needs loss scaling, see training/optimizer.py.
-PRECISIONS = {"float32": tf.float32, "bfloat16": tf.bfloat16, "mixed_float16": tf.float16}
-
-
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """How a run is computed; nothing here changes what is computed but rounding."""
-
-    devices: str = "auto"
-    precision: str = "float32"
-    ops: str = "auto"
 
 
 def check_batch(config: RunConfig, devices: int) -> None:
@@ -48,7 +36,7 @@ def memory_errors(config: RunConfig, devices: int) -> Iterator[None]:
         smaller = _smaller_batch(config, devices)
         remedy = (
             f"use a smaller micro-batch, --set training.batch_per_device={smaller} (the gradient "
-            "is still that of training.batch_size pictures)"
+            "is still that of training.batch_size images)"
             if smaller
             else "use --precision bfloat16, fewer channels or a lower data.resolution"
         )
