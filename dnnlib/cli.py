@@ -1,4 +1,4 @@
-"""What all command-line programs share: strict arguments, one-line errors, exit statuses."""
+"""What all command-line programs have: strict arguments, one-line errors, exit statuses."""
 
 import argparse
 import errno
@@ -104,7 +104,7 @@ class ArgumentParser(argparse.ArgumentParser):
 def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
     """Run `main(arguments)` and return its exit status.
 
-    0: done. 2: something the user can put right, told in one line. 130: Ctrl-C. Any other exception
+    0: done. 2: something the user can put right, in one line. 130: Ctrl-C. Any other exception
     is a fault of ours and keeps its traceback (status 1).
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)

@@ -90,7 +90,7 @@ class Workers:
 
 
 def find_workers() -> Workers:
-    """Read TF_CONFIG; UserError if it makes no sense."""
+    """Read TF_CONFIG. Raises UserError if it is not valid."""
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text or "{}")

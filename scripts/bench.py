@@ -19,12 +19,20 @@ def make_parser() -> ArgumentParser:
     """Return the parser of the command line."""
     parser = ArgumentParser(prog="bench.py", description=__doc__)
     parser.add_argument(
-        "--config", required=True, nargs="+", help="one or several, measured in turns"
+        "--config", required=True, nargs="+", help="one or several, measured alternately"
     )
-    parser.add_argument("--what", default="train,sample", help=f"of {', '.join(KINDS)}")
+    parser.add_argument(
+        "--what",
+        default="train,sample",
+        help=f"what to measure, separated by commas: {', '.join(KINDS)}",
+    )
     parser.add_argument("--json", type=Path, help="file for the figures")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements, after a first one")
-    parser.add_argument("--batch", type=int, help="images at a time (configuration: its own)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="measurements, after one that is not counted"
+    )
+    parser.add_argument(
+        "--batch", type=int, help="images at a time (default: that of the configuration)"
+    )
     parser.add_argument(
         "--sweep",
         metavar="NAME=VALUES",
@@ -54,7 +62,7 @@ def main(arguments: list[str]) -> None:
     from dnnlib.computing import ComputingOptions
     from training.config import load_config
     from training.measure.benchmark import benchmark, with_batch
-    from training.measure.sweep import make_points, measure_apart
+    from training.measure.sweep import make_points, measure_in_processes
 
     configs = {
         name: with_batch(load_config(name, options.assignments), options.batch)
@@ -68,7 +76,7 @@ def main(arguments: list[str]) -> None:
     if options.sweep:
         reports = []
         for setting, changed in make_points(configs, options.sweep):
-            point = [{**setting, **report} for report in measure_apart(changed, **measuring)]
+            point = [{**setting, **report} for report in measure_in_processes(changed, **measuring)]
             print(", ".join(f"{name} {value}" for name, value in setting.items()))
             _print_reports(point)
             reports += point

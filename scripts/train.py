@@ -23,14 +23,14 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--init-from",
         metavar="MODEL",
-        help="begin a new run with the networks of a run, snapshot or official .pkl (fine-tuning)",
+        help="start a new run from the networks of a run, snapshot or official .pkl (fine-tuning)",
     )
     parser.add_argument(
         "--status",
         action=_ShowStatus,
         default=argparse.SUPPRESS,
         metavar="RUN",
-        help="print how far a run is, from any shell, and stop",
+        help="print the progress of a run, from any shell, and stop",
     )
     parser.add_argument(
         "--kimg", type=float, help="length of the run (configuration: training.kimg)"

@@ -102,14 +102,14 @@ class TrainingLoop:
         self.log = log
         self.step = TrainingStep(config, state)
         output = config.output
-        count = output.sheet_columns * output.sheet_rows
+        count = output.grid_columns * output.grid_rows
         numbers = np.linspace(0, dataset.count - 1, min(count, dataset.count)).astype(int)
         self.reals, labels = dataset.read(numbers)
         conditional = state.generator.label_dim > 0
         self.samples = SampleGrids(
             state.average,
-            columns=output.sheet_columns,
-            rows=output.sheet_rows,
+            columns=output.grid_columns,
+            rows=output.grid_rows,
             psi=output.psi,
             ratio=dataset.ratio,
             labels=np.resize(labels, (count, dataset.label_dim)) if conditional else None,
@@ -129,14 +129,14 @@ class TrainingLoop:
         return int(self.state.images_shown.numpy())
 
     def describe(self, precision: str) -> None:
-        """Say what is going to happen."""
+        """Log the data, the networks and the batch."""
         training = self.config.training
         sizes = {
             name: sum(v.shape.num_elements() for v in network.trainable_variables) / 1e6
             for name, network in self.state.networks().items()
         }
         self.log(
-            f"data {self.dataset.directory}: {self.dataset.count} pictures"
+            f"data {self.dataset.directory}: {self.dataset.count} images"
             f" {self.dataset.resolution}x{self.dataset.resolution}x{self.dataset.channels}"
         )
         self.log(self.dataset.describe_memory(self.step.micro_batch))
@@ -152,18 +152,18 @@ class TrainingLoop:
         )
 
     def start(self, checkpoint: Path | None, init_from: str | None = None) -> None:
-        """Continue from a checkpoint, or begin with sheets that show what is there."""
+        """Continue from a checkpoint, or write what a new run begins with."""
         if checkpoint is None:
             if init_from:
                 initialize(self.state, init_from, self.log)
             write_config(self.run, self.config)
             reals = self.state.discriminator.canvas.crop(self.reals)
             reals = crop_rows(reals, self.dataset.ratio)
-            columns = self.config.output.sheet_columns
+            columns = self.config.output.grid_columns
             save_image(make_grid(reals, columns), self.run / "samples" / "reals.png")
             self.samples.save(self.run / "samples", "fakes-init")
             self.save_checkpoint()
-            self.log(f"pixel distance between real pictures: {pixel_distance(reals):.3f}")
+            self.log(f"pixel distance between real images: {pixel_distance(reals):.3f}")
             return
         progress = load_checkpoint(checkpoint, self.state)
         if progress.get("data", self.dataset.identity) != self.dataset.identity:
@@ -193,16 +193,18 @@ class TrainingLoop:
             self.save_snapshot(self.run / "snapshots" / f"{int(self.shown / 1000):06d}")
             self.log(f"stopped at {self.shown / 1000:.2f} kimg; run the same command to continue")
         else:
-            self.log(f"finished {self.shown / 1000:.2f} kimg; sheets in {self.run / 'samples'}")
+            self.log(
+                f"finished {self.shown / 1000:.2f} kimg; sample images in {self.run / 'samples'}"
+            )
         workers.any(False, self.state.strategy)  # the others wait until everything is written
 
     def write_what_is_due(self, before: int, *, finished: bool) -> None:
-        """Write statistics, sheets, snapshots and checkpoints that came due since `before`."""
+        """Write the statistics, grids, snapshots and checkpoints that became due since `before`."""
         output, shown = self.config.output, self.shown
         is_due = lambda kimg: finished or shown // (kimg * 1000) > before // (kimg * 1000)  # noqa: E731
         name = f"{int(shown / 1000):06d}"
-        if is_due(output.sheet_kimg):
-            self.save_sheet(f"fakes-{name}")
+        if is_due(output.grid_kimg):
+            self.save_grid(f"fakes-{name}")
         if is_due(output.tick_kimg) or before == 0:
             self.finish_tick()
         if is_due(output.snapshot_kimg):
@@ -213,7 +215,7 @@ class TrainingLoop:
             self.save_checkpoint()
 
     def finish_tick(self) -> None:
-        """Print and write the statistics since the last tick; end a run that broke down."""
+        """Print and write the statistics since the last tick; end a run that failed."""
         means = self.means.finish()
         now, shown = time.monotonic(), self.shown
         elapsed = now - self.tick_started
@@ -225,7 +227,7 @@ class TrainingLoop:
             **means,
             "timing/img_per_sec": rate,
             "timing/sec_per_kimg": 1000 / rate,
-            "timing/output_share": self.output_s / elapsed,  # sheets, snapshots, checkpoints
+            "timing/output_share": self.output_s / elapsed,  # grids, snapshots, checkpoints
             "resources/peak_memory_gb": peak_memory_gb(),
         }
         self.tick += 1
@@ -247,11 +249,11 @@ class TrainingLoop:
         yield
         self.output_s += time.monotonic() - started
 
-    def save_sheet(self, name: str) -> None:
-        """Write sample sheets, and take in how far apart their pictures are."""
+    def save_grid(self, name: str) -> None:
+        """Write grids of sample images, and record how different the images are."""
         with self._output_time():
-            sheet, images = self.samples.save(self.run / "samples", name)
-            self.statistics.tensorboard.write_image("samples/fakes", sheet, self.shown)
+            grid, images = self.samples.save(self.run / "samples", name)
+            self.statistics.tensorboard.write_image("samples/fakes", grid, self.shown)
             self.means.add_value("samples/pixel_distance", pixel_distance(images))
 
     def evaluate(self) -> None:

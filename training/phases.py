@@ -61,7 +61,7 @@ def make_phases(
     config: RunConfig, state: TrainState, randomness: Randomness, replicas: Replicas
 ) -> dict[str, Phase]:
     """Return the phases that a configuration has, by name, in the order of a minibatch."""
-    losses, training = _Losses(config, state, randomness, replicas), config.training
+    losses, training = PhaseLosses(config, state, randomness, replicas), config.training
     phases = [Phase("generator", losses.generator, state.generator_optimizer)]
     if training.path_length_weight:
         phases.append(
@@ -87,7 +87,7 @@ def make_phases(
     return {phase.name: phase for phase in phases}
 
 
-class _Losses:
+class PhaseLosses:
     """The loss of each phase."""
 
     def __init__(
@@ -134,7 +134,7 @@ class _Losses:
         """Return the discriminator's adversarial loss."""
         state, index = self.state, first + self.replicas.my_images()
         draws = self.randomness.draw("discriminator", index, first)
-        reals, labels = self._prepare(reals, index), self._labels(labels)
+        reals, labels = self.prepare(reals, index), self._labels(labels)
         fakes, _, w_mean = generate(state.generator, draws, labels)
         fakes = self._augment(fakes, "fake", index)
         reals = self._augment(reals, "real", index)
@@ -161,7 +161,7 @@ class _Losses:
         """Return the discriminator's gradient penalty: R1, R2 or that of WGAN-GP."""
         state, training = self.state, self.config.training
         index = first + self.replicas.my_images()
-        reals, labels = self._prepare(reals, index), self._labels(labels)
+        reals, labels = self.prepare(reals, index), self._labels(labels)
         stream = self.randomness.stream("regularizer", index)
 
         def scores(images: tf.Tensor) -> tf.Tensor:
@@ -185,8 +185,8 @@ class _Losses:
     def _labels(self, labels: tf.Tensor, count: int | None = None) -> tf.Tensor | None:
         return self.replicas.my_part(labels)[:count] if self.state.generator.label_dim else None
 
-    def _prepare(self, reals: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-        """From uint8 to [-1, 1], on the canvas, flipped with probability 1/2 if the run mirrors."""
+    def prepare(self, reals: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        """Return reals in [-1, 1], cropped to the canvas, half of them mirrored if configured."""
         reals = self.state.discriminator.canvas.crop(self.replicas.my_part(reals))
         reals = tf.cast(reals, tf.float32) * (2 / 255) - 1
         if not self.config.data.mirror:

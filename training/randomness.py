@@ -77,7 +77,7 @@ def generate(
     """Evaluate the generator in training mode.
 
     Returns images [B, H, W, C], the w they were made from [B, K, L, w_dim], and the mean [w_dim]
-    of w over batch and components from before mixing, which w_avg follows.
+    of w over batch and components from before mixing, of which w_avg is the running average.
     """
     twice = lambda x: x if x is None else tf.concat([x, x], axis=0)  # noqa: E731
     both = generator.mapping_network(

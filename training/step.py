@@ -36,7 +36,7 @@ class TrainingStep:
     def __init__(self, config: RunConfig, state: TrainState, randomness: Randomness | None = None):
         self.config, self.state = config, state
         training = config.training
-        randomness = randomness or Randomness(
+        self.randomness = randomness or Randomness(
             state.generator,
             seed=training.seed,
             style_mixing=training.style_mixing,
@@ -46,7 +46,7 @@ class TrainingStep:
         self.replicas = Replicas(state.strategy, training.batch_per_device, group)
         self.micro_batch = self.replicas.micro_batch
         self.micro_batches = training.batch_size // self.micro_batch
-        self.phases = make_phases(config, state, randomness, self.replicas)
+        self.phases = make_phases(config, state, self.randomness, self.replicas)
 
     def batches(self, dataset: Dataset) -> tf.data.Dataset:
         """Return micro-batches (uint8 [B, H, W, C], labels [B, L]) from where the state is.

@@ -16,7 +16,7 @@ from gansformer.variables import variables_by_name
 from scripts.bench import main as bench
 from scripts.train import main as train
 from tests.training.conftest import SMALL_RUN, TINY_RUN
-from tests.training.test_run import read_state
+from tests.training.runs import read_state
 from training.config import RunConfig
 from training.optimizer import Adam, LossScale
 from training.run.statistics import TickMeans

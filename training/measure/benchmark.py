@@ -31,13 +31,13 @@ def benchmark(
     what: set[str],
     computing: ComputingOptions,
     rounds: int,
-    turn: Callable[[], AbstractContextManager] = nullcontext,
+    around_round: Callable[[], AbstractContextManager] = nullcontext,
 ) -> list[dict[str, Any]]:
-    """Measure each configuration, and the machine, in turns; return one report for each.
+    """Measure the configurations and the machine alternately; return a report for each.
 
     what: "train", "sample" or both. One round of training is a whole cycle of plain and regularised
     minibatches, so that their true mix is timed. Figures are medians over the rounds.
-    turn: entered for each round.
+    around_round: a context that each round is measured in.
     """
     strategy = computing.apply()
     matmul = {name: _matmul_timer(PRECISIONS[name]) for name in {"float32", computing.precision}}
@@ -55,7 +55,7 @@ def benchmark(
     for number in range(rounds + 1):
         if number == 1:
             times.clear()  # the first round traced the graphs
-        with turn():
+        with around_round():
             for name, run in matmul.items():
                 record(name, "matmul", run)
             for name, subject in subjects.items():

@@ -1,4 +1,4 @@
-"""Evaluation: pictures of generators and of data sets, compared by the metrics."""
+"""Evaluation: images of generators and of data sets, compared by the metrics."""
 
 import dataclasses
 import json
@@ -32,9 +32,7 @@ READ_BATCH = 32
 def to_metric_uint8(images: np.ndarray) -> np.ndarray:
     """From [-1, 1] to 0..255 as the official metrics do it: cut off, not rounded."""
     if not np.isfinite(images).all():
-        raise UserError(
-            "the generator's pictures are not finite (nan); there is nothing to measure"
-        )
+        raise UserError("the generator's images are not finite (nan); there is nothing to measure")
     return np.clip(images * 127.5 + 128, 0, 255).astype(np.uint8)
 
 
@@ -42,7 +40,7 @@ def crop_metric_rows(images: np.ndarray, ratio: float) -> np.ndarray:
     """Return the useful rows of padded squares [B, H, W, C], as the official metrics cut them.
 
     Both ends are included: one row more than the ratio says. It is part of the published numbers.
-    Pictures that are not square (of a rectangular canvas) have useful rows only.
+    Images that are not square (of a rectangular canvas) have useful rows only.
     """
     size = images.shape[1]
     if ratio >= 1 or size != images.shape[2]:
@@ -51,8 +49,8 @@ def crop_metric_rows(images: np.ndarray, ratio: float) -> np.ndarray:
     return images[:, first : last + 1]
 
 
-class DatasetPictures:
-    """Pictures of a prepared data set: a fixed random choice, cropped by the set's ratio.
+class DatasetImages:
+    """Images of a prepared data set: a fixed random choice, cropped by the set's ratio.
 
     mirror: flip a fixed random half of them, as for runs that were trained so.
     canvas: of the generator to compare with; of a rectangular one, its rows are taken.
@@ -78,7 +76,7 @@ class DatasetPictures:
         return self.dataset.digest
 
     def images(self, count: int) -> Iterator[np.ndarray]:
-        """Yield pictures uint8 [H, W, C] in the order of their numbers."""
+        """Yield images uint8 [H, W, C] in the order of their numbers."""
         numbers = np.sort(epoch_order(self.count, seed=0, epoch=0)[:count])
         flips = np.random.default_rng(0).random(self.count) < 0.5
         for start in range(0, len(numbers), READ_BATCH):
@@ -90,10 +88,10 @@ class DatasetPictures:
                 yield image[:, ::-1] if self.mirror and flips[number] else image
 
 
-class GeneratorPictures:
-    """Pictures of a generator from the seeds `seed`, `seed` + 1, ...; by default not truncated.
+class GeneratorImages:
+    """Images of a generator from the seeds `seed`, `seed` + 1, ...; by default not truncated.
 
-    label_source: data set from which a conditional generator takes the labels of random pictures.
+    label_source: data set from which a conditional generator takes random labels.
     """
 
     statistics = None
@@ -120,17 +118,17 @@ class GeneratorPictures:
 
     @property
     def digest(self) -> str:
-        """Not computed: pictures of generators are not cached."""
+        """Not computed: images of generators are not cached."""
         return ""
 
     def images(self, count: int) -> Iterator[np.ndarray]:
-        """Yield pictures uint8 [H, W, C] in the order of their seeds."""
+        """Yield images uint8 [H, W, C] in the order of their seeds."""
         batches = self._sampler.batches(self._seeds(count), self._random_labels(count))
         for _, out in batches:
             yield from crop_metric_rows(to_metric_uint8(out.images), self._ratio)
 
     def pairs(self, count: int, path: LatentPath) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """Yield batches of pairs of pictures that are close to each other on latent paths."""
+        """Yield batches of pairs of images that are close to each other on latent paths."""
         sampler = PathSampler(self._sampler.generator, path, **self._how)
         for pair in sampler.pairs(self._seeds(count), self._random_labels(count)):
             pair = (crop_metric_rows(images, self._ratio) for images in pair)
@@ -144,7 +142,7 @@ class GeneratorPictures:
 
 
 def _random_labels(dataset: Dataset, count: int) -> np.ndarray:
-    """Labels [count, label_dim] of pictures in random order, epoch after epoch."""
+    """Labels [count, label_dim] of images in random order, epoch after epoch."""
     epochs = -(-count // dataset.count)
     orders = [epoch_order(dataset.count, seed=1, epoch=epoch) for epoch in range(epochs)]
     numbers = np.concatenate(orders)[:count]
@@ -167,12 +165,12 @@ def evaluate_generator(
     """Return the metrics `names` ("fid10k,pr10k3") of a generator on a data set, by name.
 
     comparison: keep one between calls and the networks are loaded once. The same weights give the
-    same numbers: seeds and real pictures are fixed. Raises UserError if a metric cannot be had, for
+    same numbers: seeds and real images are fixed. Raises UserError if a metric cannot be had, for
     example because weights are missing.
     """
     comparison = comparison or Comparison()
-    real = DatasetPictures(dataset, mirror=mirror, canvas=generator.canvas)
-    fake = GeneratorPictures(generator, seed=seed, ratio=dataset.ratio, label_source=dataset)
+    real = DatasetImages(dataset, mirror=mirror, canvas=generator.canvas)
+    fake = GeneratorImages(generator, seed=seed, ratio=dataset.ratio, label_source=dataset)
     return comparison.evaluate(parse_metrics(names), real, fake)
 
 
@@ -198,7 +196,7 @@ def evaluate_models(
     *,
     show: Callable[[str], None] = print,
 ) -> None:
-    """Evaluate models (or folders or npz files of pictures) one after another.
+    """Evaluate models (or folders or npz files of images) one after another.
 
     Appends a line for each to metrics.jsonl of its run, to `options.out`, or to metrics.jsonl here.
     """
@@ -231,17 +229,17 @@ def evaluate_models(
 def _open_pair(
     model: str, data: Path, options: EvaluationOptions
 ) -> tuple[Pictures, Pictures, dict[str, Any]]:
-    """Open a model (or pictures) and the data (or pictures, or statistics)."""
-    if _holds_pictures(Path(model)):
+    """Open a model (or images) and the data (or images, or statistics)."""
+    if _holds_images(Path(model)):
         fake = open_pictures(Path(model))
         if fake.statistics is not None:
-            raise UserError(f"{model} holds statistics; give them as --data, and pictures here")
+            raise UserError(f"{model} holds statistics; give them as --data, and images here")
         return fake, _open_real(data, None, options.mirror), {"model": model}
     snapshot = load(model)
     generator = choose_generator(snapshot, options.network, model, options.dtype)
     real = _open_real(data, generator.canvas, options.mirror)
-    dataset = real.dataset if isinstance(real, DatasetPictures) else None
-    fake = GeneratorPictures(
+    dataset = real.dataset if isinstance(real, DatasetImages) else None
+    fake = GeneratorImages(
         generator,
         name=model,
         seed=options.seed,
@@ -254,13 +252,13 @@ def _open_pair(
 
 
 def _choose_ratio(model: str, snapshot: Snapshot, dataset: Dataset | None) -> float:
-    """Return the ratio by which pictures are cropped; both sides must be cropped alike."""
+    """Return the ratio by which images are cropped; both sides must be cropped alike."""
     trained = snapshot.details.get("ratio")
     if dataset is None:
         return trained or 1.0
     if trained is not None and trained != dataset.ratio:
         raise UserError(
-            f"{model} was trained on pictures of ratio {trained}; {dataset.directory} has "
+            f"{model} was trained on images of ratio {trained}; {dataset.directory} has "
             f"{dataset.ratio}; evaluate it on the data set it was trained on"
         )
     return dataset.ratio
@@ -270,14 +268,14 @@ def _open_real(data: Path, canvas: Canvas | None, mirror: bool) -> Pictures:
     prepared = (data / "dataset.json").is_file() or any(data.glob("*.tfrecords*"))
     if prepared:
         dataset = datasets.open_dataset(data, canvas and canvas.resolution)
-        return DatasetPictures(dataset, mirror=mirror, canvas=canvas)
+        return DatasetImages(dataset, mirror=mirror, canvas=canvas)
     if mirror:
         raise UserError("--mirror works with prepared data sets only")
     return open_pictures(data)
 
 
-def _holds_pictures(path: Path) -> bool:
-    """Tell a folder or npz of pictures from a run, a snapshot, a pickle or a model's name."""
+def _holds_images(path: Path) -> bool:
+    """Return whether a path is a folder or npz of images, not a run, a snapshot or a pickle."""
     if path.is_dir():
         return not (path / "config.json").exists() and not (path / "snapshots").exists()
     return path.suffix == ".npz"

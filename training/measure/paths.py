@@ -1,4 +1,4 @@
-"""Pictures close to each other on paths between random latents, for the path length."""
+"""Images close to each other on paths between random latents, for the path length."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ from gansformer.generation import BATCH
 from gansformer.generator import Generator
 from metrics.path_length import EPSILON, LatentPath
 
-LARGEST = 256  # larger pictures are averaged down to this, as in the official metric
+LARGEST = 256  # larger images are averaged down to this, as in the official metric
 
 
 class PathSampler:
-    """Makes pairs of pictures at t and t + epsilon of a generator's latent paths.
+    """Makes pairs of images at t and t + epsilon of a generator's latent paths.
 
     Noise and label are the same for both. psi, noise: as in `Sampler`.
     """
@@ -68,6 +68,6 @@ def crop_face(images: tf.Tensor) -> tf.Tensor:
 
 
 def shrink(images: tf.Tensor) -> tf.Tensor:
-    """Average pictures [B, H, W, C] down to LARGEST rows, if they have more."""
+    """Average images [B, H, W, C] down to LARGEST rows, if they have more."""
     factor = images.shape[1] // LARGEST
     return tf.nn.avg_pool2d(images, factor, factor, "VALID") if factor > 1 else images

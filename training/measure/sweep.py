@@ -22,9 +22,9 @@ def with_resolution(config: RunConfig, resolution: int) -> RunConfig:
 
 
 def with_components(config: RunConfig, components: int) -> RunConfig:
-    """Return the configuration with another k, of latents as large as before.
+    """Return the configuration with another number of components of the same z_dim.
 
-    Without attention there are no components to change; such a one stays, for comparison.
+    Without attention there are no components; such a configuration stays as it is, for comparison.
     """
     generator = config.generator
     if not generator.has_attention:
@@ -40,9 +40,9 @@ SETTINGS = {"resolution": with_resolution, "components": with_components, "batch
 def make_points(
     configs: dict[str, RunConfig], sweep: str
 ) -> Iterator[tuple[dict[str, int], dict[str, RunConfig]]]:
-    """From "resolution=32,64" to the changed setting and the changed configurations of each value.
+    """Return, for each value of "resolution=32,64", the setting and the changed configurations.
 
-    Raises UserError if the text or a value is no good, before anything is measured.
+    Raises UserError if the text or a value cannot be used, before anything is measured.
     """
     setting, _, values = sweep.partition("=")
     if setting not in SETTINGS or not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", values):
@@ -59,7 +59,7 @@ def make_points(
     return iter(points)
 
 
-def measure_apart(
+def measure_in_processes(
     configs: dict[str, RunConfig], *, rounds: int, **options: Any
 ) -> list[dict[str, Any]]:
     """As `benchmark`, but each configuration has a process, and so a peak of memory, of its own.
@@ -94,13 +94,13 @@ def measure_apart(
 
 
 def _measure(connection, configs: dict[str, RunConfig], options: dict[str, Any]) -> None:
-    """Measure in this process, each round when the other end of `connection` says so."""
+    """Measure in this process, each round when the other end of `connection` asks for it."""
 
     @contextmanager
-    def turn() -> Iterator[None]:
+    def wait_for_turn() -> Iterator[None]:
         connection.recv()
         yield
         connection.send(None)
 
-    (report,) = benchmark(configs, turn=turn, **options)
+    (report,) = benchmark(configs, around_round=wait_for_turn, **options)
     connection.send(report)

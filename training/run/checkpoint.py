@@ -15,8 +15,8 @@ from dnnlib.files import atomic_directory
 if TYPE_CHECKING:  # without TensorFlow, for `train.py --status`
     from training.state import TrainState
 
-# What a checkpoint may have or lack. Early ones hold the optimisers' accumulators, which are zero
-# between minibatches; adaptive augmentation and the precision can change in the middle of a run.
+# Variables that a checkpoint may have or lack. Early ones hold the optimisers' accumulators, which
+# are zero between minibatches; augmentation and precision can change in the middle of a run.
 OPTIONAL = re.compile(
     r"(generator|discriminator)_optimizer/(main|regularizer|loss_scale)/|augmentation/"
 )
@@ -55,9 +55,9 @@ def list_checkpoints(run: Path) -> list[Path]:
 
 
 def newest_checkpoint(run: Path, report=print) -> Path | None:
-    """Return the newest whole checkpoint of a run, or None if it has none at all.
+    """Return the newest undamaged checkpoint of a run, or None if it has no checkpoint.
 
-    A damaged one is named, and the one before it taken. Raises UserError if all are damaged.
+    Reports damaged ones. Raises UserError if all are damaged.
     """
     checkpoints = list_checkpoints(run)
     for path in reversed(checkpoints):
@@ -112,7 +112,7 @@ def _check_names(path: Path, stored: set[str], needed: set[str]) -> None:
     for name in sorted(stored ^ needed):
         if OPTIONAL.match(name):
             continue
-        problem = "is not in it" if name in needed else "has no place in this configuration"
+        problem = "is missing" if name in needed else "does not exist in this configuration"
         raise UserError(
             f"checkpoint {path}: {name} {problem}; use the configuration it was made with"
         )

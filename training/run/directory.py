@@ -1,4 +1,4 @@
-"""The directory of a run: made, checked, or found again."""
+"""The directory of a run: its log, its configuration, and where to continue."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from dnnlib.files import atomic_file
 from training.config import RunConfig, read_yaml
 from training.run.checkpoint import list_checkpoints, newest_checkpoint
 
-# Options that decide which variables there are.
+# Options that determine which variables there are, beside those of the networks.
 SHAPING = ("data.resolution", "data.labels", "training.freeze_discriminator")
 
 
@@ -29,7 +29,7 @@ class RunLog:
 
 
 def find_start(run: Path, config: RunConfig, resume: str, report) -> Path | None:
-    """Return the checkpoint to continue from, or None; say what changed since the run was started.
+    """Return the checkpoint to continue from, or None; report options changed since the start.
 
     resume: "auto" (continue if there is something to continue), "never", or the path of a
     checkpoint or of another run. Raises UserError rather than overwrite another run.

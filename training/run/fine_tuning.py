@@ -1,4 +1,4 @@
-"""Beginning a run with trained networks: on other data, or at another resolution."""
+"""Fine-tuning: starting a run from trained networks, on other data or at another resolution."""
 
 from collections.abc import Callable
 
@@ -14,10 +14,10 @@ SOURCES = {"G": ("G", "Gs"), "D": ("D",), "Gs": ("Gs", "G")}
 
 
 def initialize(state: TrainState, source: str, report: Callable[[str], None]) -> None:
-    """Give the networks of a new run every variable of `source` with the same name and shape.
+    """Copy every variable of `source` with the same name and shape into a new run's networks.
 
-    source: a run, a snapshot, an official pickle or a name, as for gansformer.load. Names what
-    begins anew. Raises UserError if no weight of the generator fits.
+    source: a run, a snapshot, an official pickle or a name, as for gansformer.load. Reports
+    which variables keep their initial values. Raises UserError if no weight of the generator fits.
     """
     snapshot = load(source)
     for name, network in state.networks().items():

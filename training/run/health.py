@@ -1,4 +1,4 @@
-"""Whether a run is still sound, and what it leaves behind when it is not."""
+"""Detecting a run whose numbers are no longer finite, and what it writes before it ends."""
 
 import json
 import time

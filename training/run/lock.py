@@ -1,4 +1,4 @@
-"""Who trains in a run directory: one process at a time, and others can tell. Without TensorFlow."""
+"""The lock of a run directory: one process at a time trains in it. Without TensorFlow."""
 
 import errno
 import fcntl

@@ -1,4 +1,4 @@
-"""Which checkpoints and snapshots of a run stay."""
+"""Which checkpoints and snapshots of a run are kept."""
 
 import shutil
 from pathlib import Path
@@ -10,9 +10,9 @@ from training.run.checkpoint import list_checkpoints
 def remove_old_checkpoints(
     run: Path, output: OutputConfig, *, current: Path, best: int | None
 ) -> None:
-    """Keep the newest, the first after each so many kimg, and that of the best metric.
+    """Keep the newest, the first after each multiple of an interval, and that of the best metric.
 
-    current: the one just written. Later ones belong to a continuation that was given up.
+    current: the one just written. Later ones belong to a continuation that was abandoned.
     best: images shown when the metric was best, if there is one.
     """
     checkpoints = [path for path in list_checkpoints(run) if path.name <= current.name]
@@ -29,7 +29,7 @@ def remove_old_checkpoints(
 
 
 def remove_old_snapshots(directory: Path, output: OutputConfig) -> None:
-    """Keep the newest `keep_snapshots`, and for ever one in `keep_snapshot_every_kimg`."""
+    """Keep the newest `keep_snapshots`, and those at multiples of `keep_snapshot_every_kimg`."""
     every = output.keep_snapshot_every_kimg
     names = sorted(path for path in directory.iterdir() if path.name.isdigit())
     for path in names[: -output.keep_snapshots]:

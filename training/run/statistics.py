@@ -15,9 +15,9 @@ from training.run.tensorboard import TensorBoard
 class TickMeans:
     """Means of scalars over one tick; the tensors are not waited for until they are needed.
 
-    Numbers that are not finite are left out. `health/nonfinite` is the share of minibatches that
+    Numbers that are not finite are left out. `health/nonfinite` is the fraction of minibatches that
     had one, `bad_in_a_row` how many of the latest had one, `bad_names` what they were. Those of a
-    phase with an "overflow/" are left out only: a smaller loss scale will do.
+    phase with an "overflow/" are only left out: a smaller loss scale is enough.
     """
 
     def __init__(self, state: dict[str, Any] | None = None):
@@ -28,11 +28,11 @@ class TickMeans:
         self.pending: list[list[dict[str, tf.Tensor]]] = []
 
     def add(self, statistics: list[dict[str, tf.Tensor]]) -> None:
-        """Take in the statistics of one minibatch."""
+        """Add the statistics of one minibatch."""
         self.pending.append(statistics)
 
     def add_value(self, name: str, value: float) -> None:
-        """Take in one number that is known."""
+        """Add one number that is already known."""
         if math.isfinite(value):
             total = self.sums.setdefault(name, [0.0, 0])
             total[0] += value
@@ -60,7 +60,7 @@ class TickMeans:
 
 
 def _bad_names(phase: dict[str, float]) -> list[str]:
-    """Return what is not finite in the statistics of a phase, if that is no passing overflow."""
+    """Return what is not finite in the statistics of a phase, unless its loss scale overflowed."""
     if any(value for name, value in phase.items() if name.startswith("overflow/")):
         return []
     return [name for name, value in phase.items() if not math.isfinite(value)]

@@ -1,4 +1,4 @@
-"""How far a run is, from its files. Without TensorFlow: it answers at once."""
+"""The progress of a run, read from its files. Without TensorFlow, so that it answers at once."""
 
 import json
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from dnnlib.errors import UserError
+from dnnlib.errors import MissingFile
 from dnnlib.json_lines import read_lines
 from dnnlib.progress import format_duration
 from training.run.checkpoint import list_checkpoints
@@ -22,9 +22,11 @@ LOSSES = {
 
 
 def format_status(run: Path) -> str:
-    """Return a few lines on a run. Raises UserError if there is none."""
+    """Return a few lines about a run. Raises MissingFile if there is none."""
     if not (run / "config.yaml").is_file():
-        raise UserError(f"{run} is no run: it has no config.yaml; give the directory of a run")
+        raise MissingFile(
+            f"{run} is not a run (it has no config.yaml); give the directory of a run"
+        )
     training = (yaml.safe_load((run / "config.yaml").read_text()) or {}).get("training") or {}
     total = float(training.get("kimg", 0))
     ticks, metrics = read_lines(run / "stats.jsonl"), read_lines(run / "metrics.jsonl")
@@ -51,12 +53,12 @@ def _state(run: Path, held: bool, last: dict[str, Any] | None, total: float) -> 
         crash = json.loads(crashes[-1].read_text())
         ended = f"broke down at {crash['kimg']:.2f} kimg ({crash['first_bad_tensor']} not finite)"
         return f"not running; {ended}, see {crashes[-1]}"
-    return "not running; the command that started it continues it"
+    return "not running; run the same command to continue"
 
 
 def _progress(last: dict[str, Any], total: float, held: bool) -> list[str]:
-    share = last["kimg"] / total if total else 1.0
-    line = f"  {last['kimg']:.2f} of {total:g} kimg ({share:.0%}), tick {last['tick']}"
+    done = last["kimg"] / total if total else 1.0
+    line = f"  {last['kimg']:.2f} of {total:g} kimg ({done:.0%}), tick {last['tick']}"
     line += f", {last['timing/img_per_sec']:.1f} img/s"
     left = max(total - last["kimg"], 0)
     if held and left:

@@ -1,15 +1,13 @@
-"""Curves and pictures for TensorBoard, each once however often a run is continued."""
+"""Curves and images for TensorBoard, each point once however often a run is continued."""
 
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.util import event_pb2
 
 
 class TensorBoard:
-    """Writes scalars and images. What the directory has already (from before a resume) is not
-    written again."""
+    """Writes scalars and images that the directory does not have already, from before a resume."""
 
     def __init__(self, directory: Path):
         self.last = _last_steps(directory)  # tag -> step
@@ -43,7 +41,7 @@ def _last_steps(directory: Path) -> dict[str, int]:
     for path in sorted(directory.glob("events.out.tfevents.*")):
         try:
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-                event = event_pb2.Event.FromString(record)
+                event = tf.compat.v1.Event.FromString(record)
                 for value in event.summary.value:
                     last[value.tag] = max(event.step, last.get(value.tag, -1))
         except tf.errors.DataLossError:

@@ -101,7 +101,7 @@ def test_a_process_that_ends_is_told(monkeypatch):
     context = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=_Process)
     monkeypatch.setattr(training.measure.sweep.multiprocessing, "get_context", lambda kind: context)
     with pytest.raises(UserError, match="a process that measured small ended; .* smaller --batch"):
-        training.measure.sweep.measure_apart({"small": None}, rounds=1)
+        training.measure.sweep.measure_in_processes({"small": None}, rounds=1)
 
 
 @pytest.mark.slow

@@ -1,9 +1,7 @@
-"""What a run says, and refuses, when something changed between its beginning and a resume."""
+"""What a run reports, and refuses, when something changed between its start and a resume."""
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +11,13 @@ import yaml
 from dnnlib.cli import run as run_program
 from scripts.prepare_data import main as prepare_data
 from scripts.train import main as train
-from tests.golden_files import ROOT
+from tests.training.runs import assert_same_weights, train_in_process
 from training.run.checkpoint import list_checkpoints
 
 
 @pytest.fixture(scope="module")
 def begun_run(small_config, small_data, tmp_path_factory):
-    """A run that has begun: sheets and a checkpoint, nothing trained."""
+    """A run that has started: grids and a checkpoint, nothing trained."""
     run = tmp_path_factory.mktemp("begun") / "run"
     places = ["--config", str(small_config), "--data", str(small_data), "--run", str(run)]
     train([*places, "--kimg", "0"])
@@ -52,7 +50,7 @@ def assert_refused(arguments, run: Path, message: str, capsys) -> None:
     )
 
 
-def test_changes_are_told(begun, tmp_path, capsys):
+def test_changes_are_reported(begun, tmp_path, capsys):
     changes = ["--kimg", "0.0", "--set", "training.gamma=3", "training.augmentation.mode=ada"]
     train([*begun, *changes])
     out = capsys.readouterr().out
@@ -108,35 +106,18 @@ def test_only_the_newest_is_damaged(begun, tmp_path, capsys):
     assert list_checkpoints(run) == [whole]
 
 
-def run_training(arguments) -> None:
-    """Train in a process of its own: virtual devices must be made first."""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.mark.slow
 def test_resume_with_two_devices(small_arguments, tmp_path):
     """One device to the middle and two devices to the end, against one device all the way."""
     whole, moved = tmp_path / "run", tmp_path / "moved"
     options = ["--kimg", "0.064", "--set", "training.batch_size=8", "output.keep_checkpoints=99"]
     one = [*small_arguments, *options, "training.batch_per_device=8"]
-    run_training(one)
+    expected = train_in_process(one)
     half = whole / "checkpoints" / "0000000032"
     two = [*small_arguments, *options, "training.batch_per_device=4", "--devices", "cpu:2"]
-    run_training([*two, "--run", str(moved), "--resume", str(half)])
-    last = [list_checkpoints(run)[-1] for run in (whole, moved)]
-    assert [path.name for path in last] == ["0000000064"] * 2
-    with (
-        np.load(half / "state.npz") as start,
-        np.load(last[0] / "state.npz") as expected,
-        np.load(last[1] / "state.npz") as found,
-    ):
-        assert sorted(expected.files) == sorted(found.files)
-        for name in expected.files:
-            if name.startswith(("G/", "D/", "Gs/")) and expected[name].size:
-                scale = max(1.0, float(np.abs(expected[name]).max()))
-                assert np.abs(expected[name] - found[name]).max() < 1e-5 * scale, name
-        name = "G/G_synthesis/4x4/Conv/weight"
+    found = train_in_process([*two, "--run", str(moved), "--resume", str(half)])
+    assert expected["images_shown"] == found["images_shown"] == 64
+    assert_same_weights(expected, found)
+    name = "G/G_synthesis/4x4/Conv/weight"
+    with np.load(half / "state.npz") as start:
         assert np.abs(expected[name] - start[name]).max() > 1e-3  # else it would say nothing

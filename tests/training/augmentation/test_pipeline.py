@@ -8,7 +8,8 @@ from dnnlib.cli import run as run_program
 from dnnlib.random_streams import RandomStream
 from gansformer.config import DiscriminatorConfig, GeneratorConfig
 from scripts.train import main as train
-from tests.training.test_replicas import run_training
+from tests.training.runs import train_in_process
+from tests.training.test_replicas import on_devices
 from training.augmentation import AdaptiveProbability, AugmentationConfig, augment
 from training.augmentation.config import ADA
 from training.config import DataConfig, RunConfig, TrainingConfig
@@ -188,8 +189,8 @@ ADAPTED = ["--set", "training.augmentation.mode=ada", "training.augmentation.ram
 @pytest.mark.slow
 def test_two_replicas_equal_one(arguments, tmp_path):
     options = [*arguments, *ADAPTED, "--set", "training.augmentation.p=0.5"]
-    one = run_training(options, "cpu", 8, str(tmp_path / "one"))
-    two = run_training(options, "cpu:2", 4, str(tmp_path / "two"))
+    one = train_in_process(on_devices(options, "cpu", 8, str(tmp_path / "one")))
+    two = train_in_process(on_devices(options, "cpu:2", 4, str(tmp_path / "two")))
     for name in ("augmentation/p", "augmentation/sign"):
         assert one[name] == pytest.approx(two[name], abs=1e-6)
     for name, value in one.items():

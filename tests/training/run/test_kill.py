@@ -13,7 +13,7 @@ import pytest
 
 from scripts.train import main as train
 from tests.training.event_files import read_events
-from tests.training.test_run import read_stats
+from tests.training.runs import read_stats
 from training.run.checkpoint import list_checkpoints
 
 KILLS = 20
@@ -58,7 +58,7 @@ def wait_until(condition, process) -> None:
 
 
 def kill_some_time(process, run: Path, moment: str) -> None:
-    """Kill during start-up, between minibatches or in the midst of writing a checkpoint."""
+    """Kill during start-up, between minibatches or while it writes a checkpoint."""
     before = newest(run)
     if moment == "start":
         time.sleep(RANDOM.uniform(0, 3))

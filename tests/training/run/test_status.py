@@ -107,4 +107,4 @@ def test_status_command_needs_no_tensorflow(tmp_path, capsys):
     assert done.returncode == 0 and "12.00 of 48 kimg" in done.stdout, done.stderr
     assert time.monotonic() - started < 10
     assert run_program(train, ["--status", "/nowhere"]) == 2
-    assert "/nowhere is no run" in capsys.readouterr().err
+    assert "/nowhere is not a run" in capsys.readouterr().err

@@ -8,15 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from dnnlib.errors import UserError
-from dnnlib.launching import divide_gpus, find_ports, launch, make_tf_config
-from dnnlib.workers import Workers, find_workers
+from dnnlib.launching import find_ports, make_tf_config
 from tests.golden_files import ROOT
-from tests.training.states import SMOOTH, assert_same_weights
-from training.replicas import divide
+from tests.training.runs import SMOOTH, assert_same_weights, read_state
 from training.run.checkpoint import list_checkpoints
 
 LOST_S = 30  # within which a worker must notice that another one was killed
@@ -40,7 +36,7 @@ training:
   regularizer_interval: 4
   path_length_weight: 2
   path_length_interval: 8
-output: {tick_kimg: 0.08, sheet_kimg: 0.08, snapshot_kimg: 0.08, sheet_columns: 2, sheet_rows: 1}
+output: {tick_kimg: 0.08, grid_kimg: 0.08, snapshot_kimg: 0.08, grid_columns: 2, grid_rows: 1}
 """
 
 
@@ -58,11 +54,6 @@ def run(command, **options) -> str:
     done = subprocess.run(command, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def final_state(directory: Path) -> dict[str, np.ndarray]:
-    with np.load(list_checkpoints(directory)[-1] / "state.npz") as file:
-        return dict(file)
 
 
 # train.py with a metric that needs no weights, but variables of its own as feature networks have.
@@ -103,7 +94,7 @@ def test_two_workers_equal_one_device(command, tmp_path):
     assert "batch 8 as 1 x 4 on 2 device(s)" in out and out.count("finished 0.16 kimg") == 1
     metrics = [read_metrics(tmp_path / name) for name in ("one", "two")]
     assert list(metrics[0]) == [80, 160] and metrics[1] == pytest.approx(metrics[0], abs=1e-4)
-    one, two = final_state(tmp_path / "one"), final_state(tmp_path / "two")
+    one, two = read_state(tmp_path / "one"), read_state(tmp_path / "two")
     assert_same_weights(one, two)
     files = lambda run: sorted(str(p.relative_to(run)) for p in run.rglob("*.png"))  # noqa: E731
     assert files(tmp_path / "one") == files(tmp_path / "two")
@@ -181,99 +172,3 @@ def test_workers_with_different_configurations_end_before_the_first_step(command
         for index in (0, 1):
             assert "configuration or data set of worker 1" in job.text(index)
     assert not (tmp_path / "run" / "config.yaml").exists()
-
-
-@pytest.mark.parametrize(("batch", "replicas", "group"), [(16, 2, 4), (8, 4, 1), (32, 4, 8)])
-def test_replicas_take_whole_groups_and_the_same_first_halves(batch, replicas, group):
-    shares = divide(batch, replicas, group)
-    assert sorted(shares.reshape(-1)) == list(range(batch))
-    groups_of_all = {frozenset(range(m, batch, batch // group)) for m in range(batch // group)}
-    count = batch // replicas
-    for share in shares:
-        groups = {frozenset(share[m :: count // group].tolist()) for m in range(count // group)}
-        assert groups <= groups_of_all or group == 1
-    assert sorted(shares[:, : count // 2].reshape(-1)) == list(range(batch // 2))
-
-
-@pytest.mark.parametrize(
-    ("text", "workers"),
-    [
-        ("", Workers()),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}', Workers()),
-        (make_tf_config(["a:1", "b:2"], 1), Workers(("a:1", "b:2"), 1)),
-        (
-            '{"cluster": {"worker": ["b:2"], "chief": ["a:1"]},'
-            ' "task": {"type": "worker", "index": "0"}}',
-            Workers(("a:1", "b:2"), 1),
-        ),
-    ],
-)
-def test_tf_config(text, workers, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", text)
-    assert find_workers() == workers
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{cluster", "must be JSON, like"),
-        ("[]", "must be JSON, like"),
-        ('{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 2}}', "no"),
-        ('{"cluster": {"worker": ["a:1", "b:2"], "ps": ["c:1"]}}', "jobs ps"),
-    ],
-)
-def test_bad_tf_config(text, words, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(UserError, match=words):
-        find_workers()
-
-
-def test_gpus_are_divided():
-    assert divide_gpus([], 2) == []
-    assert divide_gpus(["0", "1", "2", "3"], 2) == [["0", "1"], ["2", "3"]]
-    with pytest.raises(UserError, match="3 GPUs do not divide into 2 workers"):
-        divide_gpus(["0", "1", "2"], 2)
-
-
-PROGRAM = """
-import json, os, sys, time
-task = json.loads(os.environ["TF_CONFIG"])
-index = task["task"]["index"]
-assert len(set(task["cluster"]["worker"])) == 3
-{body}
-"""
-
-
-def test_launch_ends_all_when_one_fails(tmp_path, monkeypatch):
-    program = tmp_path / "program.py"
-    monkeypatch.setattr("dnnlib.launching.GRACE_S", 1)
-    program.write_text(PROGRAM.format(body="sys.exit(3) if index == 1 else time.sleep(600)"))
-    started = time.monotonic()
-    with pytest.raises(UserError, match="worker 1 ended with status 3; all have been stopped"):
-        launch([str(program)], 3)
-    assert time.monotonic() - started < 60
-    program.write_text(PROGRAM.format(body="os.kill(os.getpid(), 9) if index == 2 else None"))
-    with pytest.raises(UserError, match="worker 2 was ended by SIGKILL"):
-        launch([str(program)], 3)
-
-
-def test_launch_passes_signals_on(tmp_path):
-    program = tmp_path / "program.py"
-    body = """
-import signal
-def stop(number, frame):
-    open(f"{sys.argv[1]}/stopped{index}", "w").close()
-    sys.exit(0)
-signal.signal(signal.SIGTERM, stop)
-open(f"{sys.argv[1]}/ready{index}", "w").close()
-time.sleep(600)
-"""
-    program.write_text(PROGRAM.format(body=body))
-    launcher = [sys.executable, str(ROOT / "scripts" / "launch.py"), "3", str(program)]
-    process = subprocess.Popen([*launcher, str(tmp_path)])
-    while len(list(tmp_path.glob("ready*"))) < 3:
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
-    assert len(list(tmp_path.glob("stopped*"))) == 3

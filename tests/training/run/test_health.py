@@ -14,6 +14,7 @@ import training.loop
 from dnnlib.cli import run as run_program
 from dnnlib.errors import UserError
 from scripts.train import main as train
+from training.phases import PhaseLosses
 from training.run.checkpoint import list_checkpoints, newest_checkpoint, save_checkpoint
 from training.run.health import find_bad
 from training.run.samples import pixel_distance
@@ -24,14 +25,14 @@ from training.step import TrainingStep
 def poison_reals(monkeypatch, bad_minibatches) -> None:
     """Make the real pictures of some minibatches (numbered from 0) NaN."""
     poison = tf.Variable(0.0, trainable=False)
-    prepare, run_minibatch = TrainingStep._prepare, TrainingStep.run_minibatch
+    prepare, run_minibatch = PhaseLosses.prepare, TrainingStep.run_minibatch
 
     def run_poisoned(self, reals):
         number = int(self.state.images_shown.numpy()) // self.config.training.batch_size
         poison.assign(np.nan if number in bad_minibatches else 0.0)
         return run_minibatch(self, reals)
 
-    monkeypatch.setattr(TrainingStep, "_prepare", lambda *a: prepare(*a) + poison)
+    monkeypatch.setattr(PhaseLosses, "prepare", lambda *a: prepare(*a) + poison)
     monkeypatch.setattr(TrainingStep, "run_minibatch", run_poisoned)
 
 
@@ -104,7 +105,7 @@ def test_out_of_memory_names_the_setting(small_arguments, monkeypatch, capsys):
     assert "training.batch_per_device=4" in error and "training.batch_per_device=2" in error
 
 
-def test_too_little_space_is_told_before_writing(tmp_path, monkeypatch):
+def test_too_little_space_is_reported_before_writing(tmp_path, monkeypatch):
     values = {"images_shown": np.int64(8), "G/weight": np.zeros(1000, np.float32)}
     first = save_checkpoint(tmp_path, values, {})
     usage = shutil.disk_usage(tmp_path)._replace(free=1_003_999)
