@@ -228,7 +228,7 @@ def test_a_data_set_of_another_ratio_is_refused(run_directory, tmp_path, dataset
     shutil.copytree(dataset_directory, other)
     manifest = json.loads((other / "dataset.json").read_text())
     (other / "dataset.json").write_text(json.dumps({**manifest, "ratio": 1.0}))
-    with pytest.raises(UserError, match="trained on pictures of ratio 0.75"):
+    with pytest.raises(UserError, match="trained on images of ratio 0.75"):
         evaluate_models(
             [str(run_directory)], other, parse_metrics("fid9"), Comparison(), EvaluationOptions()
         )
