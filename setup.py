@@ -13,6 +13,8 @@ PACKAGES = [
     "gansformer",
     "training",
     "training.augmentation",
+    "training.measure",
+    "training.run",
     "metrics",
     "metrics.networks",
     "datasets",

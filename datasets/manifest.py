@@ -58,6 +58,8 @@ def read_manifest(directory: Path) -> Manifest | None:
             )
         shards = [Shard(**shard) for shard in fields.pop("shards")]
         manifest = Manifest(shards=shards, **fields)
+    except UserError:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{path}: not a manifest of a data set ({error}); prepare the data set again"

@@ -9,7 +9,7 @@ import numpy as np
 from datasets.journal import UNFINISHED
 from datasets.manifest import MANIFEST_FILE, Manifest, Shard, read_manifest
 from datasets.shards import Level, RecordFile, find_levels
-from dnnlib.errors import UserError
+from dnnlib.errors import MissingFile, UserError
 
 # What the official program knew by name, for record files do not say it.
 OFFICIAL_RATIOS = {"clevr": 0.75, "cityscapes": 0.5, "bedrooms": 188 / 256}
@@ -91,7 +91,7 @@ def _filled_in_turn(counts: Sequence[int]) -> bool:
 
 def _require_directory(directory: Path) -> None:
     if not directory.exists():
-        raise UserError(
+        raise MissingFile(
             f"{directory}: no such data directory; give the directory that prepare_data.py --out "
             "wrote"
         )

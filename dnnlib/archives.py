@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from dnnlib.errors import UserError
+from dnnlib.errors import MissingFile, UserError
 from dnnlib.files import sync_directory
 
 _MIB = 2**20
@@ -45,7 +45,7 @@ def extract(archive: str | Path, directory: str | Path, *, max_bytes: int) -> Pa
     """
     archive, directory = Path(archive), Path(directory)
     if not archive.is_file():
-        raise UserError(f"{archive}: no such file; check the path")
+        raise MissingFile(f"{archive}: no such file; check the path")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UserError(f"{directory}: already there and not an empty directory; choose another")
     directory.parent.mkdir(parents=True, exist_ok=True)

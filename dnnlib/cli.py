@@ -1,4 +1,4 @@
-"""What all command-line programs share: strict arguments, one-line errors, exit statuses."""
+"""What all command-line programs have: strict arguments, one-line errors, exit statuses."""
 
 import argparse
 import errno
@@ -21,18 +21,37 @@ class ArgumentParser(argparse.ArgumentParser):
         # Sub-parsers are made from the same class; one --debug at the end of any of them is enough.
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
-    def add_computing_options(self, devices: str) -> None:
-        """Add --devices, --precision and --ops. devices: which there are to choose from."""
-        self.add_argument("--devices", default="auto", help=devices)
+    def add_computing_options(self) -> None:
+        """Add --devices, --precision and --ops, see dnnlib.computing.ComputingOptions."""
+        self.add_argument(
+            "--devices",
+            default="auto",
+            help="auto (all GPUs, or the CPU), cpu, cpu:N (N virtual devices), gpu or gpu:0,1",
+        )
         self.add_argument(
             "--precision",
             default="float32",
             choices=["float32", "bfloat16", "mixed_float16"],
-            help="of the feature maps; all else is float32",
+            help="type of the feature maps; everything else is float32",
         )
         self.add_argument(
-            "--ops", default="auto", choices=["auto", "native", "reference"], help="native kernels"
+            "--ops",
+            default="auto",
+            choices=["auto", "native", "reference"],
+            help="native kernels, plain TensorFlow (reference), or native ones where they work",
         )
+
+    def refuse_without_effect(
+        self, options: argparse.Namespace, names: Sequence[str], reason: str
+    ) -> None:
+        """Raise UserError if an option that has no effect here has another value than its default.
+
+        names: of attributes of `options`. reason: why they have no effect: "without --grid".
+        """
+        for action in self._actions:
+            if action.dest in names and getattr(options, action.dest) != action.default:
+                flag = action.option_strings[0]
+                self.error(f"{flag} has no effect {reason}; leave it out")
 
     def add_assignments(self, example: str) -> None:
         """Add --set, whose values are collected as `assignments`."""
@@ -85,7 +104,7 @@ class ArgumentParser(argparse.ArgumentParser):
 def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
     """Run `main(arguments)` and return its exit status.
 
-    0: done. 2: something the user can put right, told in one line. 130: Ctrl-C. Any other exception
+    0: done. 2: something the user can put right, in one line. 130: Ctrl-C. Any other exception
     is a fault of ours and keeps its traceback (status 1).
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)

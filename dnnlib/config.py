@@ -39,8 +39,12 @@ def to_mapping(config: Any) -> dict[str, Any]:
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
-def set_option(data: dict[str, Any], assignment: str) -> None:
-    """Apply `a.b=value` (the value in YAML notation) to the nested mapping `data`, in place."""
+def set_option(data: dict[str, Any], assignment: str, cls: type | None = None) -> None:
+    """Apply `a.b=value` (the value in YAML notation) to the nested mapping `data`, in place.
+
+    cls: the dataclass that `data` is for; the value then also replaces one under another name of
+    the same option, see RENAMED.
+    """
     import yaml
 
     name, separator, text = assignment.partition("=")
@@ -57,6 +61,11 @@ def set_option(data: dict[str, Any], assignment: str) -> None:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
             raise UserError(f'--set {assignment}: "{parent}" has no options of its own')
+        cls = typing.get_type_hints(cls).get(parent) if cls else None
+    for old, new in getattr(cls, "RENAMED", {}).items():
+        if last in (old, new):
+            data.pop(old, None)
+            data.pop(new, None)
     data[last] = value
 
 

@@ -1,21 +1,13 @@
 """From the --devices option to a TensorFlow distribution strategy."""
 
-import functools
 import re
-import socket
-import time
-from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import tensorflow as tf
-from tensorflow.python.distribute.collective_all_reduce_strategy import coordination_config_pb2
-from tensorflow.python.distribute.mirrored_strategy import MirroredExtended
-from tensorflow.python.eager import context
 
 from dnnlib.errors import UserError
+from dnnlib.rendezvous import meet
 from dnnlib.workers import Workers, find_workers
-
-START_TIMEOUT_S = 300  # for all workers to be there
-LOST_TIMEOUT_S = 60  # for one that no longer answers; one whose process ended is noticed at once
 
 
 def make_strategy(devices: str) -> tf.distribute.Strategy:
@@ -25,7 +17,7 @@ def make_strategy(devices: str) -> tf.distribute.Strategy:
     strategy with one replica. Must be called before TensorFlow makes its first tensor.
 
     With TF_CONFIG in the environment, these are the devices of one worker of several. This waits
-    for the others.
+    for the others. Make variables in `variable_scope(strategy)`, not in the strategy's own scope.
     """
     workers = find_workers()
     gpus = tf.config.list_physical_devices("GPU")
@@ -74,63 +66,27 @@ def _choose_gpus(gpus: list, argument: str) -> list[str]:
     return [f"/gpu:{i}" for i in range(len(numbers))]
 
 
+def variable_scope(strategy: tf.distribute.Strategy) -> AbstractContextManager:
+    """Return the context in which the variables of a program with this strategy are made.
+
+    With several workers, each makes ordinary variables, which `strategy.run` can read. In its own
+    scope MultiWorkerMirroredStrategy would send each initial value from worker to worker: needless,
+    since all compute the same; a crash where a variable is empty; a wait without end where only one
+    worker makes a variable, as the chief does for its evaluation.
+    """
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return nullcontext()
+    return strategy.scope()
+
+
 def _join(workers: Workers) -> tf.distribute.Strategy:
     """Wait for the other workers, and return the strategy of all of them together."""
-    _require_free_port(workers.addresses[workers.index])
-    jobs = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
-    # TensorFlow would wait for an hour, and tells no other way than this of changing that.
-    context.context().configure_coordination_service(
-        service_type="standalone",
-        service_leader="/job:{}/replica:0/task:0".format("chief" if "chief" in jobs else "worker"),
-        cluster_register_timeout_in_ms=START_TIMEOUT_S * 1000,
-        heartbeat_timeout_in_ms=LOST_TIMEOUT_S * 1000,
-        coordinated_jobs=[
-            coordination_config_pb2.CoordinatedJob(name=name, num_tasks=len(tasks))
-            for name, tasks in jobs.items()
-        ],
-    )
     print(f"worker {workers.index}: waiting for {workers.count} workers", flush=True)
-    message = (
-        f"worker {workers.index}: the workers {', '.join(workers.addresses)} did not come"
-        f" together; start all of them within {START_TIMEOUT_S} s"
-    )
-    if workers.is_chief and not _all_listen(workers.addresses[1:]):
-        raise UserError(message)
+    meet(workers.addresses, workers.index)
     try:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        return tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.OpError as error:
-        raise UserError(message) from error
-    # It would send each initial value from worker to worker: needless, for all compute the same;
-    # a crash of TensorFlow where one is empty; a wait for ever where only one worker makes it.
-    extended = strategy.extended
-    extended._get_variable_creator_initial_value = functools.partial(
-        MirroredExtended._get_variable_creator_initial_value, extended
-    )
-    return strategy
-
-
-def _all_listen(addresses: Sequence[str]) -> bool:
-    """Wait for the other workers, as TensorFlow's chief does without end and deaf to signals."""
-    missing, deadline = list(addresses), time.monotonic() + START_TIMEOUT_S
-    while missing and time.monotonic() < deadline:
-        host, _, port = missing[0].rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-            missing.pop(0)
-        except OSError:
-            time.sleep(0.2)
-    return not missing
-
-
-def _require_free_port(address: str) -> None:
-    port = address.rpartition(":")[2]
-    if not port.isdigit():
-        raise UserError(f"TF_CONFIG: {address} has no port; write it like {address}:9000")
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("", int(port)))
-        except OSError as error:
-            raise UserError(
-                f"TF_CONFIG: port {port} cannot be used ({error.strerror}); choose another one"
-            ) from error
+        raise UserError(
+            f"worker {workers.index}: the connection to the workers {', '.join(workers.addresses)} "
+            f"failed ({error.message}); start all of them again"
+        ) from error

@@ -21,7 +21,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import requests
 import urllib3
 
-from dnnlib.errors import UserError
+from dnnlib.errors import MissingFile, UserError
 from dnnlib.files import atomic_file, sync_directory
 from dnnlib.progress import track
 
@@ -110,7 +110,7 @@ def _by_hand(artefact: Artefact, target: Path) -> str:
 def _accept(artefact: Artefact, path: Path, target: Path) -> Path:
     """Return `path`, a file that is already here, if it is the artefact."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file; {artefact.name} is needed here")
+        raise MissingFile(f"{path}: no such file; {artefact.name} is needed here")
     if fault := _find_fault(artefact, path, target):
         raise UserError(
             f"{path}: not the expected {artefact.file_name}: {fault}; remove it and fetch it again"

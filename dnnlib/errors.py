@@ -4,12 +4,16 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Something the user can put right.
 
     The message is one line that says what is wrong and what to do; scripts print it without a
     traceback and end with exit status 2.
     """
+
+
+class MissingFile(UserError, FileNotFoundError):
+    """A path that does not exist."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -16,14 +16,14 @@ GRACE_S = 120  # for the others to end by themselves when one has failed or a si
 
 
 def launch(program: Sequence[str], workers: int) -> None:
-    """Run `python program...` in so many processes, joined by TF_CONFIG, until all have ended.
+    """Run `python program...` in several processes, joined by TF_CONFIG, until all have ended.
 
     A signal is passed on to all. When one fails, the others are ended too. Raises UserError that
     names the first that failed.
     """
     if workers < 1:
         raise UserError(f"{workers} workers: at least 1 is needed")
-    shares = divide_gpus(find_gpus(), workers)
+    gpus = divide_gpus(find_gpus(), workers)
     addresses = [f"127.0.0.1:{port}" for port in find_ports(workers)]
     processes: list[subprocess.Popen] = []
     pass_on = lambda number, frame: _signal_all(processes, number)  # noqa: E731
@@ -33,8 +33,8 @@ def launch(program: Sequence[str], workers: int) -> None:
     try:
         for index in range(workers):
             environment = {**os.environ, "TF_CONFIG": make_tf_config(addresses, index)}
-            if shares:
-                environment["CUDA_VISIBLE_DEVICES"] = ",".join(shares[index])
+            if gpus:
+                environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[index])
             command = [sys.executable, *program]
             # A session of its own: Ctrl-C reaches the workers once, through us.
             process = subprocess.Popen(command, env=environment, start_new_session=True)
@@ -82,8 +82,8 @@ def divide_gpus(gpus: Sequence[str], workers: int) -> list[list[str]]:
             f"{len(gpus)} GPUs do not divide into {workers} workers; choose another number of "
             "workers, set CUDA_VISIBLE_DEVICES, or leave it empty to use the CPU"
         )
-    share = len(gpus) // workers
-    return [list(gpus[n * share : (n + 1) * share]) for n in range(workers)] if gpus else []
+    count = len(gpus) // workers
+    return [list(gpus[n * count : (n + 1) * count]) for n in range(workers)] if gpus else []
 
 
 def _wait(processes: Sequence[subprocess.Popen]) -> int | None:

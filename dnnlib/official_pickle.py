@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import UserError
+from dnnlib.errors import MissingFile, UserError
 from dnnlib.plain_pickle import TORCH, RawArray, RawNetwork, Refused, printable, read_plain_pickle
 
 _KEYS = ("G", "D", "Gs")
@@ -52,7 +52,7 @@ def read_networks(path: str | Path) -> dict[str, OfficialNetwork]:
     """
     path = Path(path)
     if not path.exists():
-        raise UserError(f"{path}: no such file; check the path")
+        raise MissingFile(f"{path}: no such file; check the path")
     if not path.is_file():
         raise UserError(f"{path}: not a file; an official .pkl is needed")
     if path.stat().st_size == 0:

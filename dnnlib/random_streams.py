@@ -1,7 +1,7 @@
 """Random numbers as a pure function of names and indices.
 
 A stream is named once ("run 5/generator step/noise") and read at an index: the number of the image
-in the run, or the seed that a user gave for one picture. Image 1234 of a run therefore meets the
+in the run, or the seed that a user gave for one image. Image 1234 of a run therefore gets the
 same noise whatever the batch size, the number of devices, or how often the run was interrupted, and
 no generator state needs saving.
 """

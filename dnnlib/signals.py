@@ -8,6 +8,7 @@ class StopSignal:
 
     def __init__(self):
         self.requested = False
+        self.previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopSignal":
         self.previous = {

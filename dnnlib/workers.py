@@ -40,12 +40,14 @@ class Workers:
         """Whether this process writes the files."""
         return self.index == 0
 
-    def any(self, flag: bool) -> bool:
+    def any(self, flag: bool, strategy: tf.distribute.Strategy) -> bool:
         """Return whether `flag` is set in any process; all must ask at the same point."""
-        return flag if self.count == 1 else bool(_sum(tf.constant(float(flag))) > 0)
+        return flag if self.count == 1 else bool(_sum(tf.constant(float(flag)), strategy) > 0)
 
-    def share(self, variables: Iterable[tf.Variable]) -> None:
-        """Give variables the values that they have in the chief; inside the strategy's scope."""
+    def copy_from_chief(
+        self, variables: Iterable[tf.Variable], strategy: tf.distribute.Strategy
+    ) -> None:
+        """Give variables the values that they have in the chief."""
         if self.count == 1:
             return
         by_dtype: dict[tf.DType, list[tf.Variable]] = {}
@@ -53,18 +55,18 @@ class Workers:
             by_dtype.setdefault(variable.dtype, []).append(variable)
         for group in by_dtype.values():
             values = tf.concat([tf.reshape(variable, [-1]) for variable in group], 0)
-            values = _sum(values if self.is_chief else tf.zeros_like(values))
+            values = _sum(values if self.is_chief else tf.zeros_like(values), strategy)
             sizes = [variable.shape.num_elements() for variable in group]
             for variable, value in zip(group, tf.split(values, sizes), strict=True):
                 variable.assign(tf.reshape(value, variable.shape))
 
-    def require_same(self, what: str, digest: str) -> None:
+    def require_same(self, what: str, digest: str, strategy: tf.distribute.Strategy) -> None:
         """Raise UserError in every process unless all have the same hexadecimal `digest`."""
         if self.count == 1:
             return
         mine = np.zeros([self.count, 4], np.float32)
         mine[self.index] = [int(digest[place : place + 4], 16) for place in (0, 4, 8, 12)]
-        every = _sum(tf.constant(mine)).numpy()
+        every = _sum(tf.constant(mine), strategy).numpy()
         others = [n for n in range(self.count) if (every[n] != every[0]).any()]
         if others:
             raise UserError(
@@ -88,7 +90,7 @@ class Workers:
 
 
 def find_workers() -> Workers:
-    """Read TF_CONFIG; UserError if it makes no sense."""
+    """Read TF_CONFIG. Raises UserError if it is not valid."""
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text or "{}")
@@ -111,9 +113,8 @@ def find_workers() -> Workers:
 
 
 @tf.function(autograph=False)
-def _sum(value: tf.Tensor) -> tf.Tensor:
+def _sum(value: tf.Tensor, strategy: tf.distribute.Strategy) -> tf.Tensor:
     """Return the sum over processes; of the replicas in a process the first one counts."""
-    strategy = tf.distribute.get_strategy()
     here = strategy.num_replicas_in_sync // find_workers().count  # replicas of this process
 
     def sum_replicas(value: tf.Tensor) -> tf.Tensor:

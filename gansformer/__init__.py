@@ -1,10 +1,21 @@
 """StyleGAN2 and the GANformer in TensorFlow 2.
 
-load(path) gives trained networks, build(config) new ones; see docs/architecture.md.
+load(path) gives trained networks and build(config) new ones; latents(generator, seeds) gives their
+input, and Sampler(generator) makes images from seeds. See docs/architecture.md.
 """
 
+from gansformer.generation import Sampler, latents
 from gansformer.generator import Generator, GeneratorOutput
 from gansformer.loading import build, load
 from gansformer.snapshot import Snapshot, save_snapshot
 
-__all__ = ["Generator", "GeneratorOutput", "Snapshot", "build", "load", "save_snapshot"]
+__all__ = [
+    "Generator",
+    "GeneratorOutput",
+    "Sampler",
+    "Snapshot",
+    "build",
+    "latents",
+    "load",
+    "save_snapshot",
+]

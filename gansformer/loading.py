@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from dnnlib.config import from_mapping
-from dnnlib.errors import UserError
+from dnnlib.errors import MissingFile, UserError
 from gansformer.catalogue import RATIOS, fetch_model, model_names
 from gansformer.config import ModelConfig
 from gansformer.discriminator import Discriminator
@@ -34,7 +34,7 @@ def load(path: str | Path) -> Snapshot:
         return load_snapshot(snapshots[-1])
     if str(path) in model_names():
         return _load_known(str(path))
-    raise UserError(
+    raise MissingFile(
         f"model {path} does not exist: give a run, a snapshot, an official .pkl, or one of "
         + ", ".join(model_names())
     )
@@ -64,7 +64,7 @@ def build(
     if isinstance(config, (str, Path)):
         path = Path(config)
         if not path.is_file():
-            raise UserError(f"configuration {path} does not exist")
+            raise MissingFile(f"configuration {path} does not exist")
         config = yaml.safe_load(path.read_text())
     if isinstance(config, dict):
         parts = {name: config[name] for name in ("generator", "discriminator") if name in config}

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from dnnlib.errors import UserError
+from dnnlib.errors import MissingFile, UserError
 from metrics.extraction import Gaussian
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
@@ -151,7 +151,7 @@ def open_pictures(path: Path) -> Pictures:
     if path.is_dir():
         return FolderPictures(path)
     if not path.is_file():
-        raise UserError(f"{path} does not exist; give a directory or an npz file")
+        raise MissingFile(f"{path} does not exist; give a directory or an npz file")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if {"mu", "sigma"} <= set(arrays):
@@ -159,6 +159,8 @@ def open_pictures(path: Path) -> Pictures:
             if "arr_0" in arrays:
                 return ArrayPictures(path)
             names = ", ".join(itertools.islice(arrays, 5))
+    except UserError:
+        raise
     except (ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is no npz file ({error})") from None
     raise UserError(f"{path} holds neither arr_0 (pictures) nor mu and sigma, but {names}")

@@ -19,48 +19,64 @@ def make_parser() -> ArgumentParser:
     """Return the parser of the command line."""
     parser = ArgumentParser(prog="bench.py", description=__doc__)
     parser.add_argument(
-        "--config", required=True, nargs="+", help="one or several, measured in turns"
+        "--config", required=True, nargs="+", help="one or several, measured alternately"
     )
-    parser.add_argument("--what", default="train,sample", help=f"of {', '.join(KINDS)}")
+    parser.add_argument(
+        "--what",
+        default="train,sample",
+        help=f"what to measure, separated by commas: {', '.join(KINDS)}",
+    )
     parser.add_argument("--json", type=Path, help="file for the figures")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements, after a first one")
-    parser.add_argument("--batch", type=int, help="images at a time (configuration: its own)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="measurements, after one that is not counted"
+    )
+    parser.add_argument(
+        "--batch", type=int, help="images at a time (default: that of the configuration)"
+    )
     parser.add_argument(
         "--sweep",
         metavar="NAME=VALUES",
         help="resolution=32,64,128, components=4,8 or batch=1,4: measure at each of these values, "
         "each configuration in a process of its own (its peak memory is then its own)",
     )
-    parser.add_computing_options(devices="auto, cpu or gpu:0")
+    parser.add_computing_options()
     parser.add_assignments(example="generator.channel_max=32")
     return parser
 
 
 def main(arguments: list[str]) -> None:
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
     what = set(options.what.split(","))
     if not what <= set(KINDS):
         raise UserError(f"--what {options.what}: choose from {', '.join(KINDS)}")
 
     if options.sweep and "ops" in what:
         raise UserError("--what ops does not depend on a configuration; leave out --sweep")
+    if what == {"ops"}:
+        parser.refuse_without_effect(options, ["batch", "rounds", "assignments"], "on --what ops")
+    if (options.sweep or "").startswith("batch="):
+        parser.refuse_without_effect(options, ["batch"], "with --sweep batch=...")
 
     import_tensorflow()
-    from training.benchmark import benchmark, with_batch
+    from dnnlib.computing import ComputingOptions
     from training.config import load_config
-    from training.machine import Machine
-    from training.sweep import make_points, measure_apart
+    from training.measure.benchmark import benchmark, with_batch
+    from training.measure.sweep import make_points, measure_in_processes
 
     configs = {
         name: with_batch(load_config(name, options.assignments), options.batch)
         for name in options.config
     }
-    machine = Machine(options.devices, options.precision, options.ops)
-    measuring = {"what": what - {"ops"}, "machine": machine, "rounds": options.rounds}
+    measuring = {
+        "what": what - {"ops"},
+        "computing": ComputingOptions.of(options),
+        "rounds": options.rounds,
+    }
     if options.sweep:
         reports = []
         for setting, changed in make_points(configs, options.sweep):
-            point = [{**setting, **report} for report in measure_apart(changed, **measuring)]
+            point = [{**setting, **report} for report in measure_in_processes(changed, **measuring)]
             print(", ".join(f"{name} {value}" for name, value in setting.items()))
             _print_reports(point)
             reports += point
@@ -78,7 +94,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _print_reports(reports: list[dict]) -> None:
-    from training.benchmark import format_report
+    from training.measure.benchmark import format_report
 
     for name, rate in reports[0]["matmul_gflops"].items():
         print(f"matrix product {name}: {rate:.0f} GFLOP/s")

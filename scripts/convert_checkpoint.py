@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Turn an official TensorFlow-1 pickle (GANformer or StyleGAN2) into a snapshot directory.
+"""Convert an official TensorFlow-1 pickle (GANformer or StyleGAN2) into a snapshot directory.
 
-Nothing in the pickle is executed. Every variable that does not fit is named. All programs read the
-pickle itself, too; a snapshot loads faster and can be kept where the pickle is not trusted.
-A run or snapshot directory can be given, too: --networks Gs --half makes it small enough to share.
+Nothing in the pickle is executed. A variable that does not fit is an error that names it. All
+programs read the pickle itself, too; a snapshot loads faster. The source can also be a run or a
+snapshot: --networks Gs --half makes it small enough to publish.
 """
 
 import sys
@@ -33,8 +33,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--ratio",
         type=float,
-        help="height / width of the useful part of the pictures, which the pickle does not tell; "
-        "the published models' are known by name",
+        help="height / width of the useful part of the images, which the pickle does not contain; "
+        "known for the published models",
     )
     options = parser.parse_args(arguments)
 

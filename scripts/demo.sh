@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains a small GANformer on real pictures and shows what it paints: about ten minutes on two cores.
+# Trains a small GANformer on real images and generates some: about ten minutes on two cores.
 # DEMO_MINUTES=3 ./scripts/demo.sh trains for a shorter time.
 project="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 requirements=requirements.txt
@@ -12,13 +12,13 @@ seconds=$((${DEMO_MINUTES:-8} * 60))
 precision=float32
 if grep -qs amx_bf16 /proc/cpuinfo; then precision=bfloat16; fi
 
-echo "== preparing 1,000 Cartoon Set pictures"
+echo "== preparing 1,000 Cartoon Set images"
 "$python" "$project/scripts/prepare_data.py" demo --out "$data" --resolution 32
 echo "== training a duplex GANformer in $precision, at most $seconds seconds"
 timeout --signal=TERM --kill-after=120 "$seconds" \
   "$python" "$project/scripts/train.py" --config "$project/configs/demo.yaml" \
   --data "$data" --run "$run" --precision "$precision" || [ $? -eq 124 ]
-echo "== painting with what was trained just now, and with the network that comes with the project"
+echo "== generating images with the network trained just now, and with the one that comes with the project"
 "$python" "$project/scripts/generate.py" --model "$run" --out "$run/demo" --grid --num 32 --psi 0.8 \
   --attention
 "$python" "$project/scripts/generate.py" --model cartoonset64-duplex-cpu --out "$run/shipped" \

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print what is installed, which devices there are, and which op implementation is live and why."""
+"""Print what is installed, the devices, and which implementation of the ops is used and why."""
 
 import importlib.metadata
 import platform

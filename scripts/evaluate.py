@@ -74,8 +74,7 @@ def _add_files(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, help="file of results; None: metrics.jsonl of the run, or here"
     )
-    parser.add_argument("--devices", default="auto", help="auto, cpu, gpu or gpu:0,1")
-    parser.add_argument("--ops", default="auto", choices=["auto", "native", "reference"])
+    parser.add_computing_options()
 
 
 def main(arguments: list[str]) -> None:
@@ -83,12 +82,11 @@ def main(arguments: list[str]) -> None:
     options = make_parser().parse_args(arguments)
 
     import_tensorflow()
-    from dnnlib.devices import make_strategy
-    from dnnlib.ops import set_implementation
+    from dnnlib.computing import ComputingOptions
     from metrics.comparison import Comparison
     from metrics.names import parse_metrics
     from metrics.networks.catalogue import parse_weight_files
-    from training.evaluation import EvaluationOptions, evaluate_models
+    from training.measure.evaluation import EvaluationOptions, evaluate_models
 
     comparison = Comparison(
         directory=options.cache,
@@ -97,8 +95,8 @@ def main(arguments: list[str]) -> None:
         allow_small=options.allow_small,
     )
     metrics = parse_metrics(options.metrics, options.num)
-    with make_strategy(options.devices).scope():
-        set_implementation(options.ops)
+    computing = ComputingOptions.of(options)
+    with computing.apply().scope():
         evaluate_models(
             options.model,
             options.data,
@@ -111,6 +109,7 @@ def main(arguments: list[str]) -> None:
                 noise=options.noise,
                 mirror=options.mirror,
                 out=options.out,
+                dtype=computing.dtype,
             ),
         )
 

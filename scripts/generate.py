@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make pictures with a trained generator: one file for each seed, and a sheet of all."""
+"""Make images with a trained generator: one file for each seed, or a grid of all of them."""
 
 import sys
 from pathlib import Path
@@ -10,12 +10,13 @@ from dnnlib.cli import ArgumentParser, run  # noqa: E402
 from dnnlib.quiet import import_tensorflow  # noqa: E402
 
 
-def main(arguments: list[str]) -> None:
+def make_parser() -> ArgumentParser:
+    """Return the parser of the command line."""
     parser = ArgumentParser(prog="generate.py", description=__doc__)
     parser.add_argument(
         "--model", required=True, help="run, snapshot, official .pkl, or name of a known model"
     )
-    parser.add_argument("--out", required=True, type=Path, help="directory for the pictures")
+    parser.add_argument("--out", required=True, type=Path, help="directory for the images")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seeds", help="such as 0-31 or 1,5,7-9")
     which.add_argument("--num", type=int, default=32, help="seeds from 0 to NUM - 1")
@@ -26,37 +27,54 @@ def main(arguments: list[str]) -> None:
         "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
     )
     parser.add_argument("--label", help="class of a conditional model: a number or a name")
-    parser.add_argument("--grid", action="store_true", help="write one sheet instead of files")
-    parser.add_argument("--columns", type=int, default=8, help="of the sheet")
     parser.add_argument(
-        "--attention", action="store_true", help="write a sheet of attention maps as well"
+        "--grid", action="store_true", help="write one image, grid.png, instead of many files"
     )
-    parser.add_argument("--devices", default="auto", help="auto, cpu or gpu:0")
-    parser.add_argument("--ops", default="auto", choices=["auto", "native", "reference"])
+    parser.add_argument("--columns", type=int, default=8, help="number of columns of the grid")
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="write attention.png, too: a grid of attention maps",
+    )
+    parser.add_computing_options()
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    parser = make_parser()
     options = parser.parse_args(arguments)
+    if not options.grid:
+        parser.refuse_without_effect(options, ["columns"], "without --grid")
+    if options.psi == 1:
+        parser.refuse_without_effect(options, ["psi_cutoff"], "with --psi 1")
 
     import_tensorflow()
-    from training.generation import GenerationOptions, generate_pictures, parse_seeds
+    from dnnlib.computing import ComputingOptions
+    from gansformer.generation import GenerationOptions, generate_images, parse_seeds
 
     seeds = parse_seeds(options.seeds) if options.seeds else list(range(options.num))
-    written = generate_pictures(
-        options.model,
-        options.out,
-        seeds,
-        GenerationOptions(
-            psi=options.psi,
-            psi_cutoff=options.psi_cutoff,
-            noise=options.noise,
-            network=options.network,
-            label=options.label,
-            grid=options.grid,
-            columns=options.columns,
-            attention=options.attention,
-            devices=options.devices,
-            ops=options.ops,
-        ),
-    )
-    print(f"wrote {written}")
+    computing = ComputingOptions.of(options)
+    with computing.apply().scope():
+        written = generate_images(
+            options.model,
+            options.out,
+            seeds,
+            GenerationOptions(
+                psi=options.psi,
+                psi_cutoff=options.psi_cutoff,
+                noise=options.noise,
+                network=options.network,
+                label=options.label,
+                grid=options.grid,
+                columns=options.columns,
+                attention=options.attention,
+                dtype=computing.dtype,
+            ),
+        )
+    files = [path for path in written if path.name in ("grid.png", "attention.png")]
+    if not options.grid:
+        files.insert(0, f"{len(seeds)} images in {options.out}")
+    print(f"wrote {' and '.join(map(str, files))}")
 
 
 def entry_point() -> None:

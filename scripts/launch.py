@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Start a program in several processes on this machine that train together.
+"""Start several processes on this machine that train together.
 
   launch.py 2 train.py --config cartoonset64-duplex --data DIR --run DIR
 

@@ -23,20 +23,20 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--init-from",
         metavar="MODEL",
-        help="begin a new run with the networks of a run, snapshot or official .pkl (fine-tuning)",
+        help="start a new run from the networks of a run, snapshot or official .pkl (fine-tuning)",
     )
     parser.add_argument(
         "--status",
         action=_ShowStatus,
         default=argparse.SUPPRESS,
         metavar="RUN",
-        help="print how far a run is, from any shell, and stop",
+        help="print the progress of a run, from any shell, and stop",
     )
     parser.add_argument(
         "--kimg", type=float, help="length of the run (configuration: training.kimg)"
     )
     parser.add_argument("--seed", type=int, help="seed (configuration: training.seed)")
-    parser.add_computing_options(devices="auto, cpu, cpu:N, gpu or gpu:0,1")
+    parser.add_computing_options()
     parser.add_assignments(example="training.gamma=1")
     parser.add_argument(
         "--dry-run", action="store_true", help="print configuration and networks, and stop"
@@ -45,7 +45,10 @@ def make_parser() -> ArgumentParser:
 
 
 def main(arguments: list[str]) -> None:
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.resume not in ("auto", "never"):
+        parser.refuse_without_effect(options, ["init_from"], "where --resume names a checkpoint")
     assignments = list(options.assignments)
     assignments += [
         f"training.{name}={value}"
@@ -54,12 +57,11 @@ def main(arguments: list[str]) -> None:
     ]
 
     import_tensorflow()
+    from dnnlib.computing import ComputingOptions
     from training.config import load_config
     from training.loop import train
-    from training.machine import Machine
 
     config = load_config(options.config, assignments)
-    machine = Machine(options.devices, options.precision, options.ops)
     if options.dry_run:
         from training.preview import print_preview
 
@@ -71,7 +73,7 @@ def main(arguments: list[str]) -> None:
         run=options.run,
         resume=options.resume,
         init_from=options.init_from,
-        machine=machine,
+        computing=ComputingOptions.of(options),
     )
 
 
@@ -79,7 +81,7 @@ class _ShowStatus(argparse.Action):
     """As --help: needs no other option."""
 
     def __call__(self, parser, namespace, value, option_string=None):
-        from training.status import format_status
+        from training.run.status import format_status
 
         print(format_status(Path(value)))
         parser.exit()

@@ -5,12 +5,12 @@ Defaults are those of the official command line without options.
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 
 from dnnlib.config import from_mapping, set_option
-from dnnlib.errors import UserError, suggest
+from dnnlib.errors import MissingFile, UserError, suggest
 from gansformer.config import DiscriminatorConfig, GeneratorConfig, check_pair
 from training.augmentation.config import AugmentationConfig
 
@@ -19,10 +19,10 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """What of the data set is used, and how."""
+    """How the data set is used."""
 
     resolution: int = 256
-    mirror: bool = False  # flip half of the real pictures left to right
+    mirror: bool = False  # flip half of the real images left to right
     labels: bool = False  # train a conditional model
 
 
@@ -41,8 +41,8 @@ class TrainingConfig:
     discriminator_loss: Literal["logistic", "hinge", "wgan"] = "logistic"
     regularizer: Literal["r1", "r2", "gp", "none"] = "r1"
     gamma: float = 10.0
-    regularizer_interval: int = 16  # every so many minibatches
-    path_length_weight: float = 0.0  # 2 in StyleGAN2; the official GANformer runs had none
+    regularizer_interval: int = 16  # minibatches from one use of the regulariser to the next
+    path_length_weight: float = 0.0  # 2 in StyleGAN2; 0 in the official GANformer runs
     path_length_interval: int = 4
     path_length_decay: float = 0.01
     style_mixing: float = 0.9  # probability
@@ -56,12 +56,12 @@ class TrainingConfig:
     # The official code corrects G's optimiser for a lazy regulariser even when there is none.
     always_correct_generator: bool = True
     clip: float | None = None  # bound on the global norm of a gradient
-    # With --precision bfloat16 or mixed_float16, so many of the highest resolutions have 16-bit
-    # feature maps (4 in StyleGAN2-ADA); none: all.
+    # With --precision bfloat16 or mixed_float16: how many resolutions, from the highest down, have
+    # 16-bit feature maps (4 in StyleGAN2-ADA). None: all.
     resolutions_in_16_bit: int | None = None
     ema_kimg: float = 10.0  # half-life of the moving average of G
-    # So many of the discriminator's highest resolutions are not trained (freeze-D, Mo et al. 2020,
-    # for fine-tuning with --init-from).
+    # How many resolutions of the discriminator, from the highest down, are not trained (freeze-D,
+    # Mo et al. 2020, for fine-tuning with --init-from).
     freeze_discriminator: int = 0
     augmentation: AugmentationConfig = AugmentationConfig()  # for small data sets
 
@@ -82,24 +82,30 @@ class TrainingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OutputConfig:
-    """How often something is written."""
+    """How often something is written, and what is kept."""
 
-    tick_kimg: float = 8.0  # one line of statistics
-    sheet_kimg: float = 24.0  # sample sheets
-    snapshot_kimg: float = 24.0  # what sampling needs
-    checkpoint_minutes: float = 15.0  # what training needs
-    keep_snapshots: int = 10  # the newest; older ones are removed
-    keep_snapshot_every_kimg: float = 0.0  # > 0: these are never removed
-    keep_checkpoints: int = 2  # the newest; that of the best metric stays in any case
-    keep_checkpoint_every_kimg: float = 0.0  # > 0: the first after each so many is never removed
-    sheet_columns: int = 8
-    sheet_rows: int = 6
-    psi: float = 0.7  # truncation of the sample sheets
+    RENAMED: ClassVar[dict[str, str]] = {
+        "sheet_kimg": "grid_kimg",
+        "sheet_columns": "grid_columns",
+        "sheet_rows": "grid_rows",
+    }
+
+    tick_kimg: float = 8.0  # interval between two lines of statistics, in thousands of images
+    grid_kimg: float = 24.0  # interval between two grids of sample images
+    snapshot_kimg: float = 24.0  # interval between two snapshots (what sampling needs)
+    checkpoint_minutes: float = 15.0  # interval between two checkpoints (what training needs)
+    keep_snapshots: int = 10  # number of the newest snapshots that are kept
+    keep_snapshot_every_kimg: float = 0.0  # > 0: snapshots at multiples of it are kept, too
+    keep_checkpoints: int = 2  # number of the newest checkpoints that are kept, beside the best
+    keep_checkpoint_every_kimg: float = 0.0  # > 0: the first checkpoint after each multiple, too
+    grid_columns: int = 8
+    grid_rows: int = 6
+    psi: float = 0.7  # truncation of the sample images
 
     def __post_init__(self):
         for name in ("keep_snapshots", "keep_checkpoints"):
             if getattr(self, name) < 1:
-                raise UserError(f"output.{name}={getattr(self, name)} is too few; at least 1")
+                raise UserError(f"output.{name}={getattr(self, name)} is too few; use 1 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +144,7 @@ def load_config(name: str, assignments: list[str] = ()) -> RunConfig:
     """
     data = read_yaml(find_config(name))
     for assignment in assignments:
-        set_option(data, assignment)
+        set_option(data, assignment, RunConfig)
     return from_mapping(RunConfig, data)
 
 
@@ -149,7 +155,7 @@ def find_config(name: str) -> Path:
             return path
     known = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
     hint = suggest(Path(name).stem, known) or f"; there are {', '.join(known)}"
-    raise UserError(f"configuration {name} does not exist{hint}")
+    raise MissingFile(f"configuration {name} does not exist{hint}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -157,7 +163,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
-        raise UserError(f"{path} holds no options, but {data!r}")
+        raise UserError(f"{path} must hold options, not {data!r}")
     return data

@@ -10,33 +10,35 @@ import tensorflow as tf
 
 import datasets
 from datasets.dataset import Dataset
-from dnnlib.devices import make_strategy
+from dnnlib.computing import ComputingOptions
+from dnnlib.devices import variable_scope
 from dnnlib.errors import UserError
-from dnnlib.images import crop_rows, make_sheet, save_image
-from dnnlib.ops import implementation, set_implementation
+from dnnlib.images import crop_rows, save_image
+from dnnlib.ops import implementation
 from dnnlib.signals import StopSignal
 from dnnlib.workers import Workers, find_workers
 from gansformer.config import ModelConfig
+from gansformer.grids import make_grid
 from gansformer.snapshot import Snapshot, save_snapshot
-from training.checkpoint import load_checkpoint, require_space, save_checkpoint
+from training.batch_size import check_batch, memory_errors
 from training.config import RunConfig
-from training.fine_tuning import initialize
-from training.following import follow, require_same_run
-from training.health import (
+from training.measure.live_evaluation import LiveEvaluation
+from training.run.checkpoint import load_checkpoint, require_space, save_checkpoint
+from training.run.directory import RunLog, find_start, write_config
+from training.run.fine_tuning import initialize
+from training.run.health import (
     PATIENCE,
     find_bad,
     find_bad_gradient,
     stop_crashed,
 )
-from training.live_evaluation import LiveEvaluation
-from training.machine import PRECISIONS, Machine, check_batch, memory_errors
-from training.retention import remove_old_checkpoints, remove_old_snapshots
-from training.run_directory import RunLog, find_start, write_config
-from training.run_lock import hold_run
-from training.sheets import SheetPainter, pixel_distance
+from training.run.lock import hold_run
+from training.run.retention import remove_old_checkpoints, remove_old_snapshots
+from training.run.samples import SampleGrids, pixel_distance
+from training.run.statistics import StatisticsLog, TickMeans, format_tick, peak_memory_gb
 from training.state import TrainState
-from training.statistics import StatisticsLog, TickMeans, format_tick, peak_memory_gb
 from training.step import TrainingStep
+from training.worker import require_same_run, train_with_chief
 
 
 def train(
@@ -46,34 +48,41 @@ def train(
     run: Path,
     resume: str = "auto",
     init_from: str | None = None,
-    machine: Machine | None = None,
+    computing: ComputingOptions | None = None,
 ) -> None:
     """Train until `training.kimg` thousand images were shown; see find_start for `resume`.
 
     init_from: what the networks of a new run begin with, see fine_tuning.initialize.
-    A first SIGINT or SIGTERM saves and returns; so may the caller then start the same again.
+    A first SIGINT or SIGTERM saves and returns; calling this again then continues.
     """
-    machine = machine or Machine()
-    strategy = make_strategy(machine.devices)
+    computing = computing or ComputingOptions()
+    strategy = computing.apply()
     check_batch(config, strategy.num_replicas_in_sync)
-    set_implementation(machine.ops)
     dataset = datasets.open_dataset(data, config.data.resolution)
     if config.data.labels and not dataset.label_dim:
         raise UserError(f"{data} has no labels; set data.labels=false or prepare it with labels")
     workers, log = find_workers(), RunLog(run)
     with (
         hold_run(run) if workers.is_chief else nullcontext(),
-        strategy.scope(),
+        variable_scope(strategy),
         dataset.user_errors(),
         memory_errors(config, strategy.num_replicas_in_sync),
         workers.user_errors(),
     ):
-        require_same_run(workers, config, dataset, machine.precision)
+        require_same_run(workers, config, dataset, computing.precision, strategy)
+        checkpoint = find_start(run, config, resume, log) if workers.is_chief else None
+        state = TrainState(
+            config,
+            channels=dataset.channels,
+            label_dim=dataset.label_dim if config.data.labels else 0,
+            dtype=computing.dtype,
+            strategy=strategy,
+        )
         if not workers.is_chief:
-            follow(config, dataset, workers, PRECISIONS[machine.precision])
+            train_with_chief(config, state, dataset, workers)
             return
-        checkpoint = find_start(run, config, resume, log)
-        loop = TrainingLoop(config, dataset, run, machine, log)
+        loop = TrainingLoop(config, state, dataset, run, log)
+        loop.describe(computing.precision)
         loop.start(checkpoint, init_from)
         loop.run_to_end(workers)
 
@@ -82,59 +91,58 @@ class TrainingLoop:
     """One run, from its state to its files."""
 
     def __init__(
-        self, config: RunConfig, dataset: Dataset, run: Path, machine: Machine, log: Callable
+        self,
+        config: RunConfig,
+        state: TrainState,
+        dataset: Dataset,
+        run: Path,
+        log: Callable[[str], None],
     ):
-        self.config, self.dataset, self.run, self.log = config, dataset, run, log
-        label_dim = dataset.label_dim if config.data.labels else 0
-        self.state = TrainState(
-            config,
-            channels=dataset.channels,
-            label_dim=label_dim,
-            dtype=PRECISIONS[machine.precision],
-        )
-        self.step = TrainingStep(config, self.state)
+        self.config, self.state, self.dataset, self.run = config, state, dataset, run
+        self.log = log
+        self.step = TrainingStep(config, state)
         output = config.output
-        count = output.sheet_columns * output.sheet_rows
+        count = output.grid_columns * output.grid_rows
         numbers = np.linspace(0, dataset.count - 1, min(count, dataset.count)).astype(int)
         self.reals, labels = dataset.read(numbers)
-        labels = np.resize(labels, (count, dataset.label_dim)) if label_dim else None
-        self.painter = SheetPainter(
-            self.state.average,
-            columns=output.sheet_columns,
-            rows=output.sheet_rows,
+        conditional = state.generator.label_dim > 0
+        self.samples = SampleGrids(
+            state.average,
+            columns=output.grid_columns,
+            rows=output.grid_rows,
             psi=output.psi,
             ratio=dataset.ratio,
-            labels=labels,
+            labels=np.resize(labels, (count, dataset.label_dim)) if conditional else None,
         )
         self.statistics = StatisticsLog(run)
-        self.means, self.tick, self.output_s = TickMeans(), 0, 0.0
         self.evaluation = None
         if config.evaluation.metrics:
-            mirror = config.data.mirror
-            metrics = config.evaluation.metrics
+            mirror, metrics = config.data.mirror, config.evaluation.metrics
             self.evaluation = LiveEvaluation(run, metrics, mirror=mirror, report=log)
-        self.describe(machine)
+        self.means, self.tick = TickMeans(), 0
+        self.tick_started, self.tick_shown, self.output_s = time.monotonic(), 0, 0.0
+        self.checkpoint_time = time.monotonic()
 
     @property
     def shown(self) -> int:
         """Number of real images shown so far."""
         return int(self.state.images_shown.numpy())
 
-    def describe(self, machine: Machine) -> None:
-        """Say what is going to happen."""
+    def describe(self, precision: str) -> None:
+        """Log the data, the networks and the batch."""
         training = self.config.training
         sizes = {
             name: sum(v.shape.num_elements() for v in network.trainable_variables) / 1e6
             for name, network in self.state.networks().items()
         }
         self.log(
-            f"data {self.dataset.directory}: {self.dataset.count} pictures"
+            f"data {self.dataset.directory}: {self.dataset.count} images"
             f" {self.dataset.resolution}x{self.dataset.resolution}x{self.dataset.channels}"
         )
         self.log(self.dataset.describe_memory(self.step.micro_batch))
         self.log(
             f"networks: generator {sizes['G']:.2f} M, discriminator {sizes['D']:.2f} M parameters;"
-            f" attention {self.config.generator.attention}; {machine.precision};"
+            f" attention {self.config.generator.attention}; {precision};"
             f" ops {implementation()}"
         )
         self.log(
@@ -144,18 +152,18 @@ class TrainingLoop:
         )
 
     def start(self, checkpoint: Path | None, init_from: str | None = None) -> None:
-        """Continue from a checkpoint, or begin with sheets that show what is there."""
+        """Continue from a checkpoint, or write what a new run begins with."""
         if checkpoint is None:
             if init_from:
                 initialize(self.state, init_from, self.log)
             write_config(self.run, self.config)
             reals = self.state.discriminator.canvas.crop(self.reals)
             reals = crop_rows(reals, self.dataset.ratio)
-            columns = self.config.output.sheet_columns
-            save_image(make_sheet(reals, columns), self.run / "samples" / "reals.png")
-            self.painter.save(self.run / "samples", "fakes-init")
+            columns = self.config.output.grid_columns
+            save_image(make_grid(reals, columns), self.run / "samples" / "reals.png")
+            self.samples.save(self.run / "samples", "fakes-init")
             self.save_checkpoint()
-            self.log(f"pixel distance between real pictures: {pixel_distance(reals):.3f}")
+            self.log(f"pixel distance between real images: {pixel_distance(reals):.3f}")
             return
         progress = load_checkpoint(checkpoint, self.state)
         if progress.get("data", self.dataset.identity) != self.dataset.identity:
@@ -171,12 +179,12 @@ class TrainingLoop:
     def run_to_end(self, workers: Workers) -> None:
         """Train, writing what is due, until the end or a signal."""
         end = self.config.training.kimg * 1000
-        workers.share(self.state.by_name().values())
+        workers.copy_from_chief(self.state.by_name().values(), self.state.strategy)
         reals = iter(self.step.batches(self.dataset))
         with StopSignal() as stop:
             self.tick_started, self.tick_shown = time.monotonic(), self.shown
             self.checkpoint_time = time.monotonic()
-            while self.shown < end and not workers.any(stop.requested):
+            while self.shown < end and not workers.any(stop.requested, self.state.strategy):
                 before = self.shown
                 self.means.add(self.step.run_minibatch(reals))
                 self.write_what_is_due(before, finished=self.shown >= end)
@@ -185,16 +193,18 @@ class TrainingLoop:
             self.save_snapshot(self.run / "snapshots" / f"{int(self.shown / 1000):06d}")
             self.log(f"stopped at {self.shown / 1000:.2f} kimg; run the same command to continue")
         else:
-            self.log(f"finished {self.shown / 1000:.2f} kimg; sheets in {self.run / 'samples'}")
-        workers.any(False)  # the others wait until everything is written
+            self.log(
+                f"finished {self.shown / 1000:.2f} kimg; sample images in {self.run / 'samples'}"
+            )
+        workers.any(False, self.state.strategy)  # the others wait until everything is written
 
     def write_what_is_due(self, before: int, *, finished: bool) -> None:
-        """Write statistics, sheets, snapshots and checkpoints that came due since `before`."""
+        """Write the statistics, grids, snapshots and checkpoints that became due since `before`."""
         output, shown = self.config.output, self.shown
         is_due = lambda kimg: finished or shown // (kimg * 1000) > before // (kimg * 1000)  # noqa: E731
         name = f"{int(shown / 1000):06d}"
-        if is_due(output.sheet_kimg):
-            self.save_sheet(f"fakes-{name}")
+        if is_due(output.grid_kimg):
+            self.save_grid(f"fakes-{name}")
         if is_due(output.tick_kimg) or before == 0:
             self.finish_tick()
         if is_due(output.snapshot_kimg):
@@ -205,7 +215,7 @@ class TrainingLoop:
             self.save_checkpoint()
 
     def finish_tick(self) -> None:
-        """Print and write the statistics since the last tick; end a run that broke down."""
+        """Print and write the statistics since the last tick; end a run that failed."""
         means = self.means.finish()
         now, shown = time.monotonic(), self.shown
         elapsed = now - self.tick_started
@@ -217,7 +227,7 @@ class TrainingLoop:
             **means,
             "timing/img_per_sec": rate,
             "timing/sec_per_kimg": 1000 / rate,
-            "timing/output_share": self.output_s / elapsed,  # sheets, snapshots, checkpoints
+            "timing/output_share": self.output_s / elapsed,  # grids, snapshots, checkpoints
             "resources/peak_memory_gb": peak_memory_gb(),
         }
         self.tick += 1
@@ -239,11 +249,11 @@ class TrainingLoop:
         yield
         self.output_s += time.monotonic() - started
 
-    def save_sheet(self, name: str) -> None:
-        """Write sample sheets, and take in how far apart their pictures are."""
+    def save_grid(self, name: str) -> None:
+        """Write grids of sample images, and record how different the images are."""
         with self._output_time():
-            sheet, images = self.painter.save(self.run / "samples", name)
-            self.statistics.tensorboard.write_image("samples/fakes", sheet, self.shown)
+            grid, images = self.samples.save(self.run / "samples", name)
+            self.statistics.tensorboard.write_image("samples/fakes", grid, self.shown)
             self.means.add_value("samples/pixel_distance", pixel_distance(images))
 
     def evaluate(self) -> None:

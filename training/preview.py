@@ -45,7 +45,7 @@ def estimate_sizes(config: RunConfig, generator, discriminator) -> list[str]:
         f"snapshot: at most {snapshot / 1e6:.0f} MB",
         f"activations: about {features * batch * 4 / 1e9:.2f} GB for {batch} images at a time "
         "(estimate; lower training.batch_per_device if memory runs out)",
-        f"one picture: {work:.2f} GFLOP",
+        f"one image: {work:.2f} GFLOP",
     ]
 
 

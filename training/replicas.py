@@ -1,4 +1,4 @@
-"""Replicas: which pictures each of them takes, and how their results become one."""
+"""Replicas: which images each of them takes, and how their results become one."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ from dnnlib.workers import find_workers
 
 
 class Replicas:
-    """How a micro-batch is divided among the replicas of the current strategy.
+    """How a micro-batch is divided among the replicas of a strategy.
 
     images: which images of the micro-batch each replica takes, int64 [replicas, B / replicas].
     """
 
-    def __init__(self, batch_per_device: int, group: int):
-        self.strategy = tf.distribute.get_strategy()
-        self.count = self.strategy.num_replicas_in_sync
+    def __init__(self, strategy: tf.distribute.Strategy, batch_per_device: int, group: int):
+        self.strategy = strategy
+        self.count = strategy.num_replicas_in_sync
         self.batch_per_device = batch_per_device
         self.micro_batch = batch_per_device * self.count
         self.images = divide(self.micro_batch, self.count, group)

@@ -7,12 +7,15 @@ from gansformer.discriminator import Discriminator
 from gansformer.generator import Generator
 from gansformer.variables import variables_by_name
 from training.augmentation import AdaptiveProbability
-from training.config import RunConfig
+from training.config import RunConfig, TrainingConfig
 from training.optimizer import Adam, LossScale
 
 
 class TrainState(tf.Module):
-    """Networks, their optimisers, and counters."""
+    """Networks, their optimisers, and counters.
+
+    strategy: what the run is computed with; None: the current one. dtype: of the feature maps.
+    """
 
     def __init__(
         self,
@@ -21,8 +24,10 @@ class TrainState(tf.Module):
         channels: int,
         label_dim: int,
         dtype: tf.DType = tf.float32,
+        strategy: tf.distribute.Strategy | None = None,
     ):
         super().__init__()
+        self.strategy = strategy or tf.distribute.get_strategy()
         options = {
             "resolution": config.data.resolution,
             "channels": channels,
@@ -34,10 +39,28 @@ class TrainState(tf.Module):
         self.generator = Generator(config.generator, **options)
         self.discriminator = Discriminator(config.discriminator, **options)
         self.average = Generator(config.generator, **options)  # the same initial values
+        together = config.training.batch_per_device * self.strategy.num_replicas_in_sync
+        common = {
+            "beta1": config.training.beta1,
+            "beta2": config.training.beta2,
+            "epsilon": config.training.epsilon,
+            "accumulate": config.training.batch_size // together,
+            "clip": config.training.clip,
+        }
         scale = LossScale if dtype == tf.float16 else lambda: None
-        self.generator_optimizer = _make_optimizer(config, self.generator, scale(), generator=True)
-        self.discriminator_optimizer = _make_optimizer(
-            config, self.discriminator, scale(), generator=False
+        self.generator_optimizer = Adam(
+            _trained_variables(self.generator),
+            learning_rate=config.training.generator_lr,
+            lazy_interval=_generator_interval(config.training),
+            loss_scale=scale(),
+            **common,
+        )
+        self.discriminator_optimizer = Adam(
+            _trained_variables(self.discriminator, frozen=_frozen_blocks(config)),
+            learning_rate=config.training.discriminator_lr,
+            lazy_interval=_discriminator_interval(config.training),
+            loss_scale=scale(),
+            **common,
         )
         self.path_length_mean = tf.Variable(0.0, trainable=False, name="path_length_mean")
         self.images_shown = tf.Variable(0, trainable=False, dtype=tf.int64, name="images_shown")
@@ -85,29 +108,24 @@ def _own_variables(module: tf.Module) -> dict[str, tf.Variable]:
     return {variable.name.removesuffix(":0"): variable for variable in own}
 
 
-def _make_optimizer(
-    config: RunConfig, network: tf.Module, loss_scale: LossScale | None, *, generator: bool
-) -> Adam:
-    training = config.training
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    trained = list(network.trainable_variables)
-    if generator:
-        is_lazy = training.path_length_weight > 0 or training.always_correct_generator
-        interval, rate = training.path_length_interval, training.generator_lr
-    else:
-        is_lazy = training.regularizer != "none"
-        interval, rate = training.regularizer_interval, training.discriminator_lr
-        sizes = [config.data.resolution >> n for n in range(training.freeze_discriminator)]
-        frozen = tuple(f"{size}x{size}/" for size in sizes)
-        trained = [variable for variable in trained if not variable.name.startswith(frozen)]
-    return Adam(
-        sorted(trained, key=lambda variable: variable.name),
-        learning_rate=rate,
-        beta1=training.beta1,
-        beta2=training.beta2,
-        epsilon=training.epsilon,
-        lazy_interval=interval if is_lazy else None,
-        accumulate=training.batch_size // (training.batch_per_device * replicas),
-        clip=training.clip,
-        loss_scale=loss_scale,
+def _trained_variables(network: tf.Module, frozen: tuple[str, ...] = ()) -> list[tf.Variable]:
+    """Return what an optimiser trains, by name: all but what begins with one of `frozen`."""
+    trained = [v for v in network.trainable_variables if not v.name.startswith(frozen)]
+    return sorted(trained, key=lambda variable: variable.name)
+
+
+def _generator_interval(training: TrainingConfig) -> int | None:
+    is_lazy = training.path_length_weight > 0 or training.always_correct_generator
+    return training.path_length_interval if is_lazy else None
+
+
+def _discriminator_interval(training: TrainingConfig) -> int | None:
+    return training.regularizer_interval if training.regularizer != "none" else None
+
+
+def _frozen_blocks(config: RunConfig) -> tuple[str, ...]:
+    """Return how the names of the discriminator's variables begin that are not trained."""
+    count = config.training.freeze_discriminator
+    return tuple(
+        f"{config.data.resolution >> n}x{config.data.resolution >> n}/" for n in range(count)
     )

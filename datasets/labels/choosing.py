@@ -11,7 +11,7 @@ from datasets.labels.tables import read_table
 from datasets.pictures import PictureError
 from datasets.sources.item import Item
 from datasets.sources.source import Source
-from dnnlib.errors import UserError
+from dnnlib.errors import MissingFile, UserError
 
 _TABLE_ENDINGS = (".csv", ".tsv", ".json")
 
@@ -58,7 +58,7 @@ def _read(file: str, source: Source) -> bytes:
         return path.read_bytes()
     content = source.read_text(file)
     if content is None:
-        raise UserError(f"{file}: no such table of labels, neither here nor in {source.path}")
+        raise MissingFile(f"{file}: no such table of labels, neither here nor in {source.path}")
     return content
 
 

@@ -82,6 +82,8 @@ def read_table(content: bytes, columns: list[str], *, origin: str) -> Table:
         ) from error
     try:
         table = Table(rows, columns, origin=origin)
+    except UserError:
+        raise
     except (ValueError, TypeError) as error:
         raise UserError(f"{origin}: {error}; name the columns to use: --labels FILE:COLUMN") from (
             error

@@ -32,6 +32,8 @@ class ArrayRow:
         """Read the picture as uint8 [H, W] or [H, W, C]."""
         try:
             pixels = np.asarray(open_arrays(self.path)[self.key][self.row])
+        except UserError:
+            raise
         except (OSError, ValueError, RuntimeError) as error:
             raise PictureError(f"cannot be read ({error})") from error
         if self.planar:
@@ -120,6 +122,8 @@ def open_arrays(path: str) -> dict:
             with np.load(path, allow_pickle=False) as arrays:
                 return {key: arrays[key] for key in arrays.files}  # packed: read as a whole
         return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
+    except UserError:
+        raise
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: cannot be read as arrays ({error}); get it again") from error
 

@@ -16,7 +16,7 @@ from datasets.sources.tfds import PREFIX as TFDS_PREFIX
 from datasets.sources.tfds import TfdsBuilder
 from datasets.sources.tfrecords import RecordDirectory, is_record_source
 from dnnlib.archives import extract
-from dnnlib.errors import UserError, suggest
+from dnnlib.errors import MissingFile, UserError, suggest
 
 
 def open_source(source: str, workspace: Path) -> Source:
@@ -29,7 +29,7 @@ def open_source(source: str, workspace: Path) -> Source:
     path = DEMO_ARCHIVE if source == "demo" else Path(source)
     if not path.exists():
         hint = suggest(source, ["demo", *CATALOGUE])
-        raise UserError(
+        raise MissingFile(
             f"{source}: no such folder or file{hint or '.'} Give a "
             "folder or an archive of pictures, demo for the embedded pictures, or a data set by "
             f"name ({', '.join(CATALOGUE)})"

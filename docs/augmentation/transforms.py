@@ -13,8 +13,9 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 import datasets  # noqa: E402
-from dnnlib.images import make_sheet, save_image  # noqa: E402
+from dnnlib.images import save_image  # noqa: E402
 from dnnlib.random_streams import RandomStream  # noqa: E402
+from gansformer.grids import make_grid  # noqa: E402
 from training.augmentation import AugmentationConfig, augment  # noqa: E402
 from training.augmentation.config import ADA  # noqa: E402
 
@@ -32,7 +33,7 @@ def main(data: Path, out: Path) -> None:
     for config, p in rows:
         augmented = augment(images, stream, config, p).numpy()
         tiles += [picture[None], np.clip(np.rint((augmented + 1) * 127.5), 0, 255)]
-    save_image(make_sheet(np.concatenate(tiles).astype(np.uint8), COLUMNS), out)
+    save_image(make_grid(np.concatenate(tiles).astype(np.uint8), COLUMNS), out)
 
 
 if __name__ == "__main__":

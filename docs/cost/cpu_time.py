@@ -13,10 +13,9 @@ from dnnlib.quiet import import_tensorflow  # noqa: E402
 
 import_tensorflow()
 
-from training.benchmark import _Subject, with_batch  # noqa: E402
 from training.config import load_config  # noqa: E402
-from training.machine import Machine  # noqa: E402
-from training.sweep import with_resolution  # noqa: E402
+from training.measure.benchmark import Subject, with_batch  # noqa: E402
+from training.measure.sweep import with_resolution  # noqa: E402
 
 NAMES = ("stylegan2", "simplex", "duplex")
 OPTIONS = [
@@ -30,7 +29,7 @@ for resolution in (64, 128, 256):
     subjects = {}
     for name in NAMES:
         config = with_batch(load_config(f"cartoonset64-{name}-cpu", OPTIONS), 4)
-        subjects[name] = _Subject(with_resolution(config, resolution), Machine())
+        subjects[name] = Subject(with_resolution(config, resolution))
     times = {name: [] for name in NAMES}
     for _ in range(6):  # the first one traces
         for name, subject in subjects.items():

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.downloads import Artefact, fetch
-from dnnlib.errors import UserError, suggest
+from dnnlib.errors import MissingFile, UserError, suggest
 from metrics.networks.custom import CustomNetwork
 from metrics.networks.efficientnet import EfficientNetLite0
 from metrics.networks.frozen_graph import read_inception_graph
@@ -152,7 +152,7 @@ def load_network(
     source = NETWORKS[name]
     path = Path(from_file) if from_file else _find(name, source.artefacts, Path(directory))
     if not path.is_file() and not (name == "custom" and path.is_dir()):
-        raise UserError(f"{path}: no such file; the weights of {name} are needed here")
+        raise MissingFile(f"{path}: no such file; the weights of {name} are needed here")
     digest = _digest(path)
     # PyTorch's convention: the name ends with the first digits of the checksum.
     announced = path.stem.rpartition("-")[2]
@@ -160,6 +160,8 @@ def load_network(
         raise UserError(f"{path}: damaged, its checksum is {digest[:8]}...; fetch it again")
     try:
         return FeatureNetwork(name, source.build(path), digest)
+    except UserError:
+        raise
     except (KeyError, ValueError) as error:
         if name == "custom":
             raise UserError(f"{path}: cannot give features: {str(error).splitlines()[0]}") from None

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 
-from dnnlib.config import from_mapping, to_mapping
+from dnnlib.config import from_mapping, set_option, to_mapping
 from dnnlib.errors import UserError
 
 
@@ -33,3 +33,11 @@ def test_old_name_sets_the_new_option_and_is_mentioned_once(capsys):
 def test_old_and_new_name_together_are_an_error():
     with pytest.raises(UserError, match="latent_gate is the old name of generator.component_gate"):
         from_mapping(Outer, {"generator": {"latent_gate": True, "component_gate": False}})
+
+
+@pytest.mark.parametrize("given", ["latent_gate", "component_gate"])
+@pytest.mark.parametrize("name", ["latent_gate", "component_gate"])
+def test_an_assignment_replaces_a_value_under_either_name(given, name):
+    data = {"generator": {given: False}}
+    set_option(data, f"generator.{name}=true", Outer)
+    assert from_mapping(Outer, data).generator.component_gate

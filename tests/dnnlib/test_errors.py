@@ -1,8 +1,10 @@
 """Hints for misspelt names."""
 
+import pickle
+
 import pytest
 
-from dnnlib.errors import UserError, suggest
+from dnnlib.errors import MissingFile, UserError, suggest
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,10 @@ def test_suggest_takes_any_iterable():
     assert suggest("x", []) == ""
 
 
-def test_user_error_is_no_programming_error():
-    """Scripts catch it apart from ValueError and OSError, which may be faults of ours."""
-    assert issubclass(UserError, Exception)
-    assert not issubclass(UserError, ValueError | OSError)
+def test_callers_catch_what_they_know():
+    with pytest.raises(ValueError, match="^gamma must be above 0$"):
+        raise UserError("gamma must be above 0")
+    with pytest.raises(FileNotFoundError, match="^runs/x does not exist$") as caught:
+        raise MissingFile("runs/x does not exist")
+    assert isinstance(caught.value, UserError) and not isinstance(UserError("x"), OSError)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == "runs/x does not exist"

@@ -35,7 +35,7 @@ training:
   generator_lr: 0.0025
   discriminator_lr: 0.0025
   ema_kimg: 0.2
-output: {tick_kimg: 0.5, sheet_kimg: 5, snapshot_kimg: 5}
+output: {tick_kimg: 0.5, grid_kimg: 5, snapshot_kimg: 5}
 """
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import gansformer
-from gansformer.sampling import SeedSampler, latents_from_seeds
+from gansformer.generation import Sampler, latents
 from gansformer.variables import variables_by_name
 from tests.gansformer.conftest import TINY
 
@@ -15,13 +15,13 @@ def root_mean_square(x) -> float:
 
 
 def test_two_latents_give_two_images(tiny_generator):
-    z = latents_from_seeds(tiny_generator, [1, 2])
+    z = latents(tiny_generator, [1, 2])
     images = tiny_generator(z, noise="const").images.numpy()
     assert np.abs(images[0] - images[1]).mean() > 0.05
 
 
 def test_picture_does_not_depend_on_the_batch(tiny_generator):
-    z = latents_from_seeds(tiny_generator, range(5))
+    z = latents(tiny_generator, range(5))
     together = tiny_generator(z, seed=tf.range(5), psi=0.7).images.numpy()
     alone = [tiny_generator(z[i : i + 1], seed=i, psi=0.7).images.numpy()[0] for i in range(5)]
     difference = together - alone
@@ -34,7 +34,7 @@ def test_noise_modes(tiny_generator):
     for variable in variables_by_name(tiny_generator).values():
         if "noise_strength" in variable.name:
             variable.assign(0.5)
-    z = latents_from_seeds(tiny_generator, [7])
+    z = latents(tiny_generator, [7])
     make = lambda **options: tiny_generator(z, **options).images.numpy()  # noqa: E731
     np.testing.assert_array_equal(make(seed=1), make(seed=1))
     np.testing.assert_array_equal(make(noise="const"), make(noise="const"))
@@ -45,19 +45,19 @@ def test_noise_modes(tiny_generator):
 
 
 def test_attention_maps_are_shares(tiny_generator):
-    out = tiny_generator(latents_from_seeds(tiny_generator, [0, 1]), return_attention=True)
+    out = tiny_generator(latents(tiny_generator, [0, 1]), return_attention=True)
     assert [maps.shape for maps in out.attention] == [
         (2, 1, size, size, 4) for size in (4, 8, 8, 16, 16)
     ]
     for maps in out.attention:
         np.testing.assert_allclose(tf.reduce_sum(maps, -1), 1, atol=1e-5)
-    assert tiny_generator(latents_from_seeds(tiny_generator, [0])).attention is None
+    assert tiny_generator(latents(tiny_generator, [0])).attention is None
 
 
 def test_sampler_equals_direct_evaluation(tiny_generator):
-    sampler = SeedSampler(tiny_generator, psi=0.5)
+    sampler = Sampler(tiny_generator, psi=0.5)
     ((seeds, out),) = sampler.batches([4, 9, 11])
-    z = latents_from_seeds(tiny_generator, seeds)
+    z = latents(tiny_generator, seeds)
     direct = tiny_generator(z, psi=0.5, seed=tf.constant(seeds))
     np.testing.assert_allclose(out.images, direct.images, atol=1e-5)
     (_, (_, last)) = list(sampler.batches(range(100, 109)))  # a batch of 8 and a padded one of 1
@@ -67,7 +67,7 @@ def test_sampler_equals_direct_evaluation(tiny_generator):
 
 def test_initial_statistics(tiny_generator):
     """Normalised inputs stay of order one through mapping and synthesis (users.md, number 15)."""
-    z = latents_from_seeds(tiny_generator, range(64))
+    z = latents(tiny_generator, range(64))
     w = tiny_generator.mapping(z).numpy()
     assert 0.1 < w[:, :-1].std() < 3
     assert 0.1 < tiny_generator(z, noise="none").images.numpy().std() < 5
@@ -116,7 +116,7 @@ def test_bfloat16_stays_close(tiny_generator):
     half = Generator(tiny_generator.config, resolution=16, dtype=tf.bfloat16)
     for name, variable in variables_by_name(half).items():
         variable.assign(variables_by_name(tiny_generator)[name])
-    z = latents_from_seeds(tiny_generator, range(4))
+    z = latents(tiny_generator, range(4))
     exact, rounded = (g(z, noise="const").images.numpy() for g in (tiny_generator, half))
     assert np.abs(exact - rounded).mean() < 0.02 * exact.std()
     assert np.abs(exact - rounded).max() > 0

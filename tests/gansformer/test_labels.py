@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import gansformer
 from dnnlib.errors import UserError
-from gansformer.sampling import latents_from_seeds
+from gansformer.generation import latents
 from gansformer.variables import variables_by_name
 
 SIZES = {"channel_base": 64, "channel_max": 16}
@@ -42,7 +42,7 @@ def build(generator, discriminator=SIZES):
 @pytest.mark.parametrize("name", GENERATORS)
 def test_labels_reach_the_generator(name):
     generator, _ = build(GENERATORS[name])
-    z = latents_from_seeds(generator, [0, 0, 0])
+    z = latents(generator, [0, 0, 0])
     labels = tf.constant(np.eye(3, dtype=np.float32))
     w = generator.mapping(z, labels).numpy()
     images = generator(z, labels, noise="none").images.numpy()
@@ -71,16 +71,16 @@ def test_labels_reach_the_discriminator(name):
 def test_missing_labels_are_asked_for():
     generator, discriminator = build(GENERATORS["duplex"])
     with pytest.raises(ValueError, match=r"conditional: give labels \[B, 3\]"):
-        generator(latents_from_seeds(generator, [0]))
+        generator(latents(generator, [0]))
     with pytest.raises(ValueError, match=r"labels have shape \(1, 2\)"):
-        generator(latents_from_seeds(generator, [0]), tf.zeros([1, 2]))
+        generator(latents(generator, [0]), tf.zeros([1, 2]))
     with pytest.raises(ValueError, match="conditional"):
         discriminator(tf.zeros([4, 16, 16, 3]))
 
 
 def test_label_by_number_and_by_name():
     from gansformer.config import ModelConfig
-    from training.generation import label_rows
+    from gansformer.generation import label_rows
 
     generator, _ = build(GENERATORS["duplex"])
     config = ModelConfig(generator.config)

@@ -18,7 +18,8 @@ from scripts.prepare_data import main as prepare_data
 from scripts.train import main as train
 from tests.gansformer.conftest import TINY
 from training.config import RunConfig, load_config
-from training.evaluation import DatasetPictures, GeneratorPictures
+from training.measure.evaluation import DatasetImages, GeneratorImages
+from training.phases import PhaseLosses
 from training.state import TrainState
 from training.step import TrainingStep
 
@@ -37,7 +38,7 @@ generator:
 discriminator: {channel_base: 64, channel_max: 16, attention: true, CROP}
 data: {resolution: 16, mirror: true}
 training: {kimg: 0.016, batch_size: 8, batch_per_device: 4}
-output: {tick_kimg: 0.016, sheet_kimg: 0.016, snapshot_kimg: 0.016, sheet_columns: 4, sheet_rows: 2}
+output: {tick_kimg: 0.016, grid_kimg: 0.016, snapshot_kimg: 0.016, grid_columns: 4, grid_rows: 2}
 """
 
 
@@ -97,8 +98,8 @@ def test_metrics_compare_the_same_rows(trained, wide_data):
     run, crop_ratio = trained
     generator = gansformer.load(run).Gs
     dataset = datasets.open_dataset(wide_data)
-    real = DatasetPictures(dataset, canvas=generator.canvas)
-    fake = GeneratorPictures(generator, ratio=dataset.ratio)
+    real = DatasetImages(dataset, canvas=generator.canvas)
+    fake = GeneratorImages(generator, ratio=dataset.ratio)
     reals, fakes = (np.stack(list(pictures.images(4))) for pictures in (real, fake))
     assert reals.shape == fakes.shape
     if crop_ratio:
@@ -112,9 +113,8 @@ def test_central_rows_of_the_real_pictures_are_shown_to_the_discriminator():
     config = from_mapping(RunConfig, yaml.safe_load(RUN.replace("CROP", "crop_ratio: 0.5")))
     step = TrainingStep(config, TrainState(config, channels=3, label_dim=0))
     squares = np.random.default_rng(0).integers(0, 256, [4, 16, 16, 3]).astype(np.uint8)
-    shown = step._prepare(
-        tf.constant(squares), tf.range(4, dtype=tf.int64), tf.constant(0, tf.int64)
-    ).numpy()
+    losses = PhaseLosses(config, step.state, step.randomness, step.replicas)
+    shown = losses.prepare(tf.constant(squares), tf.range(4, dtype=tf.int64)).numpy()
     central = squares[:, 4:12] * np.float32(2 / 255) - 1
     for image, expected in zip(shown, central, strict=True):
         flipped = np.abs(image - expected).max() > 1e-5

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 import gansformer
-from gansformer.sampling import SeedSampler
+from gansformer.generation import Sampler
 from tests.golden_files import ROOT
 
 NAME = "cartoonset64-duplex-cpu"
@@ -25,7 +25,7 @@ def test_paints_as_the_real_pictures_are():
     """Mean and spread of each pixel agree: white around, a head of varied colours inside."""
     snapshot = gansformer.load(NAME)
     assert snapshot.kimg > 80 and snapshot.D is None
-    batches = SeedSampler(snapshot.Gs).batches(range(96))
+    batches = Sampler(snapshot.Gs).batches(range(96))
     fakes = np.concatenate([out.images for _, out in batches])
     reals = real_pictures(400)
     assert fakes.shape[1:] == reals.shape[1:]

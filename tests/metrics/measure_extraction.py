@@ -17,7 +17,7 @@ import time
 import datasets
 from metrics.extraction import Need, extract
 from metrics.networks import load_network
-from training.evaluation import DatasetPictures
+from training.measure.evaluation import DatasetImages
 
 EVERY, REPEATS = 16, 4  # batches
 
@@ -57,7 +57,7 @@ class Alternating:
 def measure(directory: str, count: int) -> None:
     """Print the measurements of one count."""
     network = load_network("efficientnet")
-    pictures = DatasetPictures(datasets.open_dataset(directory))
+    pictures = DatasetImages(datasets.open_dataset(directory))
     need = Need("efficientnet", "pool", "statistics")
     extract(pictures.images(64), {"efficientnet": network}, [need])  # traced and warm
     alternating = Alternating(network)

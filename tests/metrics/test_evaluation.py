@@ -14,7 +14,7 @@ from datasets.preparation import Order, Preparation
 from datasets.preparing import prepare
 from dnnlib.cli import run
 from dnnlib.errors import UserError
-from gansformer.sampling import SeedSampler
+from gansformer.generation import Sampler
 from gansformer.snapshot import Snapshot, save_snapshot
 from metrics.comparison import Comparison
 from metrics.names import parse_metrics
@@ -22,10 +22,10 @@ from metrics.networks.network import FeatureNetwork
 from scripts.evaluate import CACHE, main
 from tests.golden_files import load
 from tests.metrics.test_comparison import Memory, TinyNetwork, random_pictures
-from training.evaluation import (
-    DatasetPictures,
+from training.measure.evaluation import (
+    DatasetImages,
     EvaluationOptions,
-    GeneratorPictures,
+    GeneratorImages,
     crop_metric_rows,
     evaluate_generator,
     evaluate_models,
@@ -105,25 +105,25 @@ def test_pictures_that_are_not_finite_are_refused():
 
 def test_generator_pictures_are_those_of_the_seeds(networks):
     generator = networks[0]
-    pictures = np.stack(list(GeneratorPictures(generator, seed=5, ratio=0.75).images(11)))
+    pictures = np.stack(list(GeneratorImages(generator, seed=5, ratio=0.75).images(11)))
     assert pictures.shape == (11, 13, 16, 3)
-    expected = [out.images for _, out in SeedSampler(generator).batches(range(5, 16))]
+    expected = [out.images for _, out in Sampler(generator).batches(range(5, 16))]
     expected = np.clip(np.concatenate(expected) * 127.5 + 128, 0, 255).astype(np.uint8)
     np.testing.assert_array_equal(pictures, expected[:, 2:15])
-    truncated = np.stack(list(GeneratorPictures(generator, seed=5, psi=0.2).images(11)))
+    truncated = np.stack(list(GeneratorImages(generator, seed=5, psi=0.2).images(11)))
     assert np.abs(truncated.astype(int) - expected).max() > 0
 
 
 def test_dataset_pictures_are_a_fixed_choice(dataset_directory):
     dataset = datasets.open_dataset(dataset_directory)
     everything = dataset.read(range(30))[0][:, 2:15]
-    whole = np.stack(list(DatasetPictures(dataset).images(50)))
+    whole = np.stack(list(DatasetImages(dataset).images(50)))
     np.testing.assert_array_equal(whole, everything)
-    part = np.stack(list(DatasetPictures(dataset).images(10)))
-    again = np.stack(list(DatasetPictures(dataset).images(10)))
+    part = np.stack(list(DatasetImages(dataset).images(10)))
+    again = np.stack(list(DatasetImages(dataset).images(10)))
     np.testing.assert_array_equal(part, again)
     assert len(part) == 10 and not np.array_equal(part, everything[:10])
-    mirrored = np.stack(list(DatasetPictures(dataset, mirror=True).images(30)))
+    mirrored = np.stack(list(DatasetImages(dataset, mirror=True).images(30)))
     flipped = [np.array_equal(m, e[:, ::-1]) for m, e in zip(mirrored, everything, strict=True)]
     kept = [np.array_equal(m, e) for m, e in zip(mirrored, everything, strict=True)]
     assert sum(flipped) + sum(kept) == 30 and 5 < sum(flipped) < 25
@@ -136,8 +136,8 @@ def test_during_training(networks, dataset_directory, comparison):
     assert set(first) == expected and all(isinstance(v, float) for v in first.values())
     again = evaluate_generator(networks[0], dataset, "fid30,pr0.03k3,is30", comparison=comparison)
     assert again == first
-    fake = Memory(np.stack(list(GeneratorPictures(networks[0], ratio=0.75).images(30))))
-    by_hand = comparison.evaluate(parse_metrics("fid30"), DatasetPictures(dataset), fake)
+    fake = Memory(np.stack(list(GeneratorImages(networks[0], ratio=0.75).images(30))))
+    by_hand = comparison.evaluate(parse_metrics("fid30"), DatasetImages(dataset), fake)
     assert by_hand["fid30"] == pytest.approx(first["fid30"], rel=1e-6)
 
 
@@ -158,18 +158,18 @@ def test_a_conditional_generator_gets_labels_of_real_pictures(dataset_directory)
             return None, np.eye(2, dtype=np.float32)[(np.asarray(numbers) % 4 == 0).astype(int)]
 
     generator, _ = gansformer.build(TINY, resolution=16, label_dim=2)
-    pictures = GeneratorPictures(generator, label_source=Labelled())
+    pictures = GeneratorImages(generator, label_source=Labelled())
     made = np.stack(list(pictures.images(16)))
     labels = np.eye(2, dtype=np.float32)
     by_class = [
-        np.concatenate([o.images for _, o in SeedSampler(generator).batches(range(16), rows)])
+        np.concatenate([o.images for _, o in Sampler(generator).batches(range(16), rows)])
         for rows in (np.tile(labels[0], [16, 1]), np.tile(labels[1], [16, 1]))
     ]
     by_class = [to_metric_uint8(images) for images in by_class]
     classes = [[np.array_equal(m, c[i]) for c in by_class] for i, m in enumerate(made)]
     assert np.sum(classes, axis=0).tolist() == [12, 4]
     with pytest.raises(UserError, match="is conditional"):
-        GeneratorPictures(generator, label_source=datasets.open_dataset(dataset_directory))
+        GeneratorImages(generator, label_source=datasets.open_dataset(dataset_directory))
 
 
 def test_several_snapshots_give_a_curve_in_the_runs_own_file(
@@ -228,7 +228,7 @@ def test_a_data_set_of_another_ratio_is_refused(run_directory, tmp_path, dataset
     shutil.copytree(dataset_directory, other)
     manifest = json.loads((other / "dataset.json").read_text())
     (other / "dataset.json").write_text(json.dumps({**manifest, "ratio": 1.0}))
-    with pytest.raises(UserError, match="trained on pictures of ratio 0.75"):
+    with pytest.raises(UserError, match="trained on images of ratio 0.75"):
         evaluate_models(
             [str(run_directory)], other, parse_metrics("fid9"), Comparison(), EvaluationOptions()
         )

@@ -15,8 +15,8 @@ from metrics.networks.network import FeatureNetwork
 from metrics.path_length import EPSILON, LatentPath
 from tests.metrics.test_comparison import Memory, random_pictures
 from tests.metrics.test_evaluation import TINY
-from training.evaluation import GeneratorPictures
-from training.paths import PathSampler, crop_face, interpolate_spherically, shrink
+from training.measure.evaluation import GeneratorImages
+from training.measure.paths import PathSampler, crop_face, interpolate_spherically, shrink
 
 
 class LinearGenerator:
@@ -132,7 +132,7 @@ def comparison(tmp_path):
 
 def test_path_length_of_a_generator(comparison):
     generator, _ = gansformer.build(TINY, resolution=8, seed=3)
-    fake, real = GeneratorPictures(generator, seed=5), Memory(random_pictures(3, 0))
+    fake, real = GeneratorImages(generator, seed=5), Memory(random_pictures(3, 0))
     metrics = parse_metrics("ppl2_wend12,ppl_wend12")
     values = comparison.evaluate(metrics, real, fake)
     pairs = fake.pairs(12, metrics[0].kind.path)

@@ -29,7 +29,7 @@ training:
   path_length_weight: 2
   path_length_interval: 4
   component_mixing: 0.5
-output: {tick_kimg: 0.016, sheet_kimg: 0.024, snapshot_kimg: 0.024, sheet_columns: 4, sheet_rows: 2}
+output: {tick_kimg: 0.016, grid_kimg: 0.024, snapshot_kimg: 0.024, grid_columns: 4, grid_rows: 2}
 """
 
 # As small as a network can be, for tests about everything around it.
@@ -40,11 +40,11 @@ data: {resolution: 8}
 training: {kimg: 0.4, batch_size: 4, batch_per_device: 4, regularizer_interval: 2}
 output:
   tick_kimg: 0.012
-  sheet_kimg: 0.1
+  grid_kimg: 0.1
   snapshot_kimg: 0.1
   checkpoint_minutes: 0
-  sheet_columns: 4
-  sheet_rows: 1
+  grid_columns: 4
+  grid_rows: 1
 """
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import tensorflow as tf
-from tensorflow.core.util import event_pb2
 
 
 def read_events(run: Path) -> list[tuple[str, int, bytes]]:
@@ -12,7 +11,7 @@ def read_events(run: Path) -> list[tuple[str, int, bytes]]:
     for path in sorted((run / "tensorboard").iterdir()):
         try:
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-                event = event_pb2.Event.FromString(record)
+                event = tf.compat.v1.Event.FromString(record)
                 for value in event.summary.value:
                     changing = value.tag.startswith(("timing/", "resources/"))
                     content = b"" if changing else value.tensor.SerializeToString()

@@ -8,7 +8,7 @@ from gansformer.official import discriminator_config, generator_config
 from gansformer.variables import variables_by_name
 from tests.golden_files import assign, load, relative_error, to_nhwc
 from training.config import DataConfig, RunConfig, TrainingConfig
-from training.sampler import Draws, Sampler
+from training.randomness import Draws, Randomness
 from training.state import TrainState
 from training.step import TrainingStep
 
@@ -16,7 +16,7 @@ RUNS = ["stylegan2_mixing", "stylegan2_pathreg", "duplex", "simplex_hinge_clip"]
 LETTER = {"generator": "g", "discriminator": "d", "path length": "pl"}
 
 
-class GivenSampler(Sampler):
+class GivenDraws(Randomness):
     """Hands out the draws of a golden file instead of its own."""
 
     def __init__(self, generator, arrays, probability):
@@ -80,7 +80,7 @@ def test_training_run(run, eager):
     state = TrainState(make_config(settings), channels=3, label_dim=0)
     for name, network in state.networks().items():
         assign(network, arrays, f"init/{name}/")
-    sampler = GivenSampler(state.generator, arrays, settings["style_mixing_probability"])
+    sampler = GivenDraws(state.generator, arrays, settings["style_mixing_probability"])
     step = TrainingStep(make_config(settings), state, sampler)
 
     def reals(iteration):
@@ -133,15 +133,15 @@ def has_zero_gradient(name: str, kmeans: bool) -> bool:
 def test_path_length(name):
     from gansformer.generator import Generator
     from gansformer.official import image_settings
+    from training.randomness import synthesize
     from training.regularizers import path_lengths
-    from training.sampler import synthesize
 
     settings, arrays = load(name)
     generator = Generator(
         generator_config(settings["kwargs"]), **image_settings(settings["kwargs"])
     )
     assign(generator, arrays, "vars/")
-    sampler = GivenSampler(generator, {"/zpl": arrays["in/pl_latents"]}, None)
+    sampler = GivenDraws(generator, {"/zpl": arrays["in/pl_latents"]}, None)
     image_noise = tf.constant(to_nhwc(arrays["in/pl_noise_unscaled"]))
     variables = {k: v for k, v in variables_by_name(generator).items() if v.trainable}
     mean = tf.constant(0.0)

@@ -16,11 +16,11 @@ from gansformer.variables import variables_by_name
 from scripts.bench import main as bench
 from scripts.train import main as train
 from tests.training.conftest import SMALL_RUN, TINY_RUN
-from tests.training.test_run import read_state
+from tests.training.runs import read_state
 from training.config import RunConfig
 from training.optimizer import Adam, LossScale
+from training.run.statistics import TickMeans
 from training.state import TrainState
-from training.statistics import TickMeans
 from training.step import TrainingStep
 
 
@@ -89,7 +89,8 @@ def test_gradients_in_float16(phase):
         state = TrainState(config, channels=3, label_dim=0, dtype=dtype)
         if dtype == tf.float16:
             state.generator_optimizer.loss_scale.value.assign(2.0**9)
-        gradients = TrainingStep(config, state).gradients(phase, images, labels)
+        step = TrainingStep(config, state)
+        gradients = step.gradients(step.phases[phase], images, labels)
         found.append(np.concatenate([np.ravel(g) for g in gradients.values()]))
     exact, half = found
     assert np.linalg.norm(half - exact) < 0.04 * np.linalg.norm(exact)

@@ -14,31 +14,8 @@ from PIL import Image
 from dnnlib.cli import run as run_program
 from scripts.train import main as train
 from tests.golden_files import ROOT
-from training.checkpoint import list_checkpoints, newest_checkpoint
-
-
-def read_stats(run):
-    lines = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
-    changing = ("timing/", "resources/")
-    return [{k: v for k, v in line.items() if not k.startswith(changing)} for line in lines]
-
-
-def read_state(run) -> dict:
-    with np.load(list_checkpoints(run)[-1] / "state.npz") as file:
-        return dict(file)
-
-
-def assert_same_run(first, second):
-    """Compare everything that two runs wrote, but for times."""
-    assert read_stats(first) == read_stats(second)
-    one, other = read_state(first), read_state(second)
-    assert sorted(one) == sorted(other)
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
-    sheets = sorted(path.name for path in (first / "samples").iterdir())
-    assert sheets == sorted(path.name for path in (second / "samples").iterdir())
-    for name in sheets:
-        assert (first / "samples" / name).read_bytes() == (second / "samples" / name).read_bytes()
+from tests.training.runs import assert_same_run, read_state, read_stats
+from training.run.checkpoint import list_checkpoints, newest_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +70,7 @@ def test_stopped_and_resumed_run_is_the_same(whole_run, arguments, tmp_path, cap
     train(arguments)
     assert "resuming from" in capsys.readouterr().out
     stats = read_stats(tmp_path / "run")
-    # The shorter run ended with a tick and sheets of its own; all else is as in the whole run.
+    # The shorter run ended with a tick and grids of its own; all else is as in the whole run.
     assert [line["nimg"] for line in stats] == [8, 16, 24, 32, 48]
     assert stats[-1] == read_stats(whole_run)[-1] | {"tick": 4}
     one, other = read_state(whole_run), read_state(tmp_path / "run")
@@ -151,25 +128,21 @@ def test_damaged_checkpoint_is_named_and_the_one_before_taken(whole_run, tmp_pat
     assert f"{checkpoints[-1]} is damaged (its checksum is wrong)" in capsys.readouterr().out
 
 
-def bad(*extra):
-    return list(extra)
-
-
 @pytest.mark.parametrize(
     "extra, message",
     [
-        (bad("--config", "demoo"), 'did you mean "demo"'),
-        (bad("--set", "training.gama=1"), 'did you mean "gamma"'),
-        (bad("--set", "generator.latent_size=30"), "does not divide into 4 components; try 28"),
-        (bad("--set", "training.batch_size=9"), "does not divide into training.batch_per_device=4"),
-        (bad("--set", "data.resolution=64"), "no images of resolution 64, only 16"),
-        (bad("--set", "data.labels=true"), "has no labels"),
-        (bad("--data", "/nowhere"), "no such data directory"),
-        (bad("--run", "/proc/run"), "choose another --run"),
-        (bad("--resume", "/nowhere"), "neither a checkpoint nor a run"),
-        (bad("--devices", "tpu"), "use auto, cpu, cpu:N"),
-        (bad("--precision", "float8"), "invalid choice: 'float8'"),
-        (bad("--kmig", "3"), "--kmig"),
+        (["--config", "demoo"], 'did you mean "demo"'),
+        (["--set", "training.gama=1"], 'did you mean "gamma"'),
+        (["--set", "generator.latent_size=30"], "does not divide into 4 components; try 28"),
+        (["--set", "training.batch_size=9"], "does not divide into training.batch_per_device=4"),
+        (["--set", "data.resolution=64"], "no images of resolution 64, only 16"),
+        (["--set", "data.labels=true"], "has no labels"),
+        (["--data", "/nowhere"], "no such data directory"),
+        (["--run", "/proc/run"], "choose another --run"),
+        (["--resume", "/nowhere"], "neither a checkpoint nor a run"),
+        (["--devices", "tpu"], "use auto, cpu, cpu:N"),
+        (["--precision", "float8"], "invalid choice: 'float8'"),
+        (["--kmig", "3"], "--kmig"),
     ],
 )
 def test_bad_input_gets_one_line(arguments, extra, message, capsys):

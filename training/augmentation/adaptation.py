@@ -1,7 +1,7 @@
 """How ADA adapts the probability of its transforms, Karras et al. (2020), section 3.1.
 
-A discriminator that overfits tells real pictures ever more surely from made ones: the mean sign of
-its scores of real pictures, r_t, goes from 0 to 1. Every four minibatches p moves up by a fixed
+A discriminator that overfits separates real from generated images more and more: the mean sign of
+its scores of real images, r_t, goes from 0 to 1. Every four minibatches p moves up by a fixed
 amount if r_t is above its target, and down if it is below.
 """
 
@@ -22,9 +22,9 @@ class AdaptiveProbability(tf.Module):
         self.p = tf.Variable(config.p, trainable=False, name="augmentation/p")
         self.sign = tf.Variable(0.0, trainable=False, name="augmentation/sign")
 
-    def observe(self, sign: tf.Tensor, share: float) -> None:
-        """Take in the mean sign of the scores of a `share` of a minibatch."""
-        update(self.sign, lambda mean, s: mean.assign_add(s * share / INTERVAL), sign)
+    def observe(self, sign: tf.Tensor, fraction: float) -> None:
+        """Record the mean sign of the scores of real images in this fraction of a minibatch."""
+        update(self.sign, lambda mean, s: mean.assign_add(s * fraction / INTERVAL), sign)
 
     def adapt(self, images_shown: tf.Tensor) -> None:
         """Move p if an interval is over, `images_shown` with the last minibatch."""

@@ -17,14 +17,14 @@ DEFAULT_TRANSFORMS = {**TRANSFORMS, "ada": ADA[:3], "fixed": ADA[:3]}
 
 @dataclasses.dataclass(frozen=True)
 class AugmentationConfig:
-    """What happens to every picture, real or made, before the discriminator sees it."""
+    """What happens to every image, real or generated, before the discriminator sees it."""
 
     mode: Literal["none", "ada", "fixed", "diffaugment"] = "none"
     # Empty: those that its paper recommends: blit, geometric, color; all three of DiffAugment.
     transforms: tuple[str, ...] = ()
     p: float = 0.0  # probability of each transform: ada, at the beginning; fixed, always
-    target: float = 0.6  # ada: mean sign of the scores of real pictures that p is adapted to
-    ramp_kimg: float = 500.0  # ada: pictures within which p may go from 0 to 1
+    target: float = 0.6  # ada: mean sign of the scores of real images that p is adapted to
+    ramp_kimg: float = 500.0  # ada: thousands of images in which p can go from 0 to 1
 
     def __post_init__(self):
         known = TRANSFORMS[self.mode]
@@ -32,11 +32,11 @@ class AugmentationConfig:
             if name not in known:
                 hint = suggest(name, known) or f"; there are {', '.join(known) or 'none'}"
                 raise UserError(
-                    f"training.augmentation.transforms: {name} is no transform of "
+                    f"training.augmentation.transforms: {name} is not a transform of "
                     f"mode {self.mode}{hint}"
                 )
         if not 0 <= self.p <= 1:
-            raise UserError(f"training.augmentation.p={self.p:g} is no probability; use 0 to 1")
+            raise UserError(f"training.augmentation.p={self.p:g} is not a probability; use 0 to 1")
         if self.mode == "fixed" and self.p == 0:
             raise UserError(
                 "training.augmentation.mode=fixed with p=0 changes nothing; "

@@ -1,4 +1,4 @@
-"""Positions outside a picture, mirrored back into it."""
+"""Positions outside an image, reflected back into it."""
 
 import tensorflow as tf
 

@@ -4,7 +4,7 @@ Enlarge twice with the wavelet filter sym6, look positions up bilinearly, shrink
 orthogonal, an image that does not move is not changed.
 
 The paper pads by as much as the transformations at hand may reach. Here positions beyond a narrow
-margin are reflected back into the image before they are looked up: the same picture, with sizes
+margin are reflected back into the image before they are looked up: the same image, with sizes
 that are known when the graph is traced, however far the image moves.
 
 TensorFlow's own image operations lack second derivatives, which R1 needs; gather has all.
@@ -44,7 +44,7 @@ def _enlarge(images: tf.Tensor) -> tf.Tensor:
     """Return twice as many samples of the padded image: [B, 2H + 13, 2W + 13, C]."""
     if min(images.shape[1:3]) <= MARGIN:
         size = "x".join(map(str, images.shape[1:3]))
-        raise ValueError(f"pictures of {size} are too small to transform; leave out geometric")
+        raise ValueError(f"images of {size} are too small to transform; leave out geometric")
     images = tf.pad(images, [[0, 0], [MARGIN, MARGIN], [MARGIN, MARGIN], [0, 0]], mode="REFLECT")
     taps = SYM6 * 2**0.5  # sum 2, of which every other tap meets a pixel
     return upfirdn2d(images, np.outer(taps, taps), up=2)

@@ -1,0 +1,226 @@
+"""Making images from seeds: the same seed gives the same image, whatever it is made with."""
+
+import dataclasses
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.errors import UserError, suggest
+from dnnlib.images import crop_rows, save_image, to_uint8
+from dnnlib.progress import track
+from dnnlib.random_streams import RandomStream
+from gansformer.generator import Generator, GeneratorOutput
+from gansformer.grids import make_attention_grid, make_grid
+from gansformer.loading import load
+from gansformer.snapshot import Snapshot
+
+BATCH = 8  # always this many at a time: rounding, too, does not depend on how many are asked for
+
+
+def latents(generator: Generator, seeds: Sequence[int] | tf.Tensor) -> tf.Tensor:
+    """Return z [B, K, z_dim] for seeds [B]: N(0, 1), and a function of each seed only."""
+    shape = [generator.config.latents, generator.config.z_dim]
+    seeds = seeds if tf.is_tensor(seeds) else tf.constant(list(seeds), tf.int64)
+    return RandomStream("sample/z", seeds).normal(shape)
+
+
+class Sampler:
+    """Makes images of one generator from seeds; traced once for all batches.
+
+    psi, psi_cutoff: truncation, see Generator. noise: "random" (a function of the seed), "const"
+    or "none".
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        psi: float = 1.0,
+        psi_cutoff: int | None = None,
+        noise: str = "random",
+        return_attention: bool = False,
+    ):
+        self.generator = generator
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def evaluate(seeds: tf.Tensor, labels: tf.Tensor | None) -> GeneratorOutput:
+            return generator(
+                latents(generator, seeds),
+                labels,
+                psi=psi,
+                psi_cutoff=psi_cutoff,
+                noise=noise,
+                seed=seeds,
+                return_attention=return_attention,
+            )
+
+        self._evaluate = evaluate
+
+    def __call__(self, seeds: Sequence[int], labels: np.ndarray | None = None) -> GeneratorOutput:
+        """Return the output for all seeds [B] at once, as NumPy arrays. labels: [B, label_dim]."""
+        outputs = [out for _, out in self.batches(seeds, labels)]
+        attention = outputs[0].attention and [
+            np.concatenate(layer) for layer in zip(*(out.attention for out in outputs), strict=True)
+        ]
+        images, w = (np.concatenate([out[part] for out in outputs]) for part in (0, 1))
+        return GeneratorOutput(images, w, attention)
+
+    def batches(
+        self, seeds: Sequence[int], labels: np.ndarray | None = None
+    ) -> Iterator[tuple[list[int], GeneratorOutput]]:
+        """Yield (seeds of a batch, output as NumPy arrays) until all seeds are done."""
+        seeds = list(seeds)
+        # Two at a time: one batch alone, layer after layer, does not keep all processors busy.
+        with ThreadPoolExecutor(2) as pool:
+            waiting = deque()
+            for first in range(0, len(seeds), BATCH):
+                part = slice(first, first + BATCH)
+                rows = None if labels is None else np.asarray(labels[part], np.float32)
+                waiting.append(pool.submit(self._make, seeds[part], rows))
+                if len(waiting) > 2:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _make(
+        self, seeds: list[int], labels: np.ndarray | None
+    ) -> tuple[list[int], GeneratorOutput]:
+        """Evaluate up to BATCH seeds, filled up to BATCH, and return what was asked for."""
+        count, padding = len(seeds), BATCH - len(seeds)
+        padded = tf.constant(seeds + seeds[-1:] * padding, tf.int64)
+        if labels is not None:
+            labels = tf.constant(np.concatenate([labels, np.repeat(labels[-1:], padding, axis=0)]))
+        out = self._evaluate(padded, labels)
+        keep = lambda value: value.numpy()[:count]  # noqa: E731
+        attention = out.attention and [keep(maps) for maps in out.attention]
+        return seeds, GeneratorOutput(keep(out.images), keep(out.w), attention)
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerationOptions:
+    """What to make; see `generate.py --help`."""
+
+    psi: float = 0.7
+    psi_cutoff: int | None = None
+    noise: str = "random"
+    network: str = "Gs"
+    label: str | None = None
+    grid: bool = False
+    columns: int = 8
+    attention: bool = False
+    dtype: tf.DType = tf.float32
+
+
+def generate_images(
+    model: str, out: Path, seeds: Sequence[int], options: GenerationOptions
+) -> list[Path]:
+    """Write an image for each seed into `out`, or one grid; return what was written.
+
+    An image depends on the model, its seed and the options only. Raises UserError if the model
+    cannot be loaded or does not support the options.
+    """
+    snapshot = load(model)
+    generator = choose_generator(snapshot, options.network, model, options.dtype)
+    if options.attention and not generator.config.has_attention:
+        raise UserError(f"{model} has no attention; leave --attention out")
+    labels = label_rows(snapshot, generator, options.label, len(seeds))
+    ratio = snapshot.details.get("ratio", 1.0)
+    sampler = Sampler(
+        generator,
+        psi=options.psi,
+        psi_cutoff=options.psi_cutoff,
+        noise=options.noise,
+        return_attention=options.attention,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    written, grid, attention_rows = [], [], []
+    outputs = _one_by_one(sampler.batches(seeds, labels))
+    for seed, image, attention in track(outputs, label="generating", total=len(seeds)):
+        pixels = crop_rows(to_uint8(image)[None], ratio)[0]
+        if options.grid:
+            grid.append(pixels)
+        else:
+            written.append(out / f"seed{seed:06d}.png")
+            save_image(pixels, written[-1])
+        if options.attention:
+            attention_rows.append(make_attention_grid(image[None], attention, ratio))
+    if options.grid:
+        written.append(out / "grid.png")
+        save_image(make_grid(np.stack(grid), options.columns), written[-1])
+    if options.attention:
+        written.append(out / "attention.png")
+        save_image(np.concatenate(attention_rows), written[-1])
+    return written
+
+
+def _one_by_one(batches) -> Iterator[tuple[int, np.ndarray, list[np.ndarray]]]:
+    """Yield (seed, image [H, W, C], attention maps [1, A, h, w, k]) of each element of batches."""
+    for seeds, out in batches:
+        for i, seed in enumerate(seeds):
+            yield seed, out.images[i], [maps[i : i + 1] for maps in out.attention or []]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read "0-31" or "1,5,7-9". Raises UserError if it is of another form."""
+    seeds = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise UserError(f"--seeds {text}: expected numbers and ranges, such as 0-31 or 1,5,7-9")
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return seeds
+
+
+def choose_generator(
+    snapshot: Snapshot, network: str, model: str, dtype: tf.DType = tf.float32
+) -> Generator:
+    """Return generator `network` ("Gs" or "G") of a snapshot, with feature maps of type `dtype`.
+
+    Raises UserError that says which generators there are if it is not one of them.
+    """
+    generator = getattr(snapshot, network)
+    if generator is None:
+        there = [name for name in ("G", "Gs") if getattr(snapshot, name) is not None]
+        hint = f"use --network {there[0]}" if there else "it has no generator at all"
+        raise UserError(f"{model} has no network {network}; {hint}")
+    if dtype == tf.float32:
+        return generator
+    converted = Generator(
+        generator.config,
+        resolution=generator.resolution,
+        channels=generator.channels,
+        label_dim=generator.label_dim,
+        dtype=dtype,
+    )
+    for variable, source in zip(converted.variables, generator.variables, strict=True):
+        variable.assign(source)
+    return converted
+
+
+def label_rows(
+    snapshot: Snapshot, generator: Generator, label: str | None, count: int
+) -> np.ndarray | None:
+    """Return `count` one-hot rows [count, label_dim] for a class given by number or name.
+
+    None if the generator is not conditional. Raises UserError if `label` does not fit it.
+    """
+    size = generator.label_dim
+    if not size:
+        if label is not None:
+            raise UserError("this model is not conditional; leave --label out")
+        return None
+    names = snapshot.details.get("label_names") or [str(i) for i in range(size)]
+    if label is None:
+        raise UserError(f"this model is conditional; choose --label from {', '.join(names)}")
+    if label in names:
+        index = names.index(label)
+    elif label.isdigit() and int(label) < size:
+        index = int(label)
+    else:
+        raise UserError(f"--label {label} is none of {', '.join(names)}{suggest(label, names)}")
+    return np.tile(np.eye(size, dtype=np.float32)[index], (count, 1))

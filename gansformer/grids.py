@@ -1,0 +1,49 @@
+"""Laying out images in grids, and colouring where components attend."""
+
+import colorsys
+
+import numpy as np
+
+from dnnlib.images import crop_rows, to_rgb, to_uint8
+
+
+def make_grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Lay out images uint8 [N, H, W, C] in rows of `columns`; missing ones at the end are white."""
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    grid = np.full((rows * columns, height, width, channels), 255, np.uint8)
+    grid[:count] = images
+    grid = grid.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
+    return grid.reshape(rows * height, columns * width, channels)
+
+
+def make_attention_grid(images: np.ndarray, attention: list[np.ndarray], ratio: float):
+    """Return one row for each image: the image, then where components attend at each resolution.
+
+    images: float [B, H, W, C]; attention: [B, A, h, w, k] for each layer. A map shows the last
+    layer of its resolution, averaged over heads, in the colour of the component that each position
+    attends to most. ratio: height / width of the useful part of the images.
+    """
+    size = images.shape[1:3]
+    last = {maps.shape[2]: maps for maps in attention}
+    columns = [to_rgb(to_uint8(images))]
+    columns += [colour_attention(maps.mean(axis=1), size) for maps in last.values()]
+    columns = [crop_rows(column, ratio) for column in columns]
+    tiles = np.stack(columns, axis=1)  # [B, columns, H, W, 3]
+    return make_grid(tiles.reshape(-1, *tiles.shape[2:]), len(columns))
+
+
+def colour_attention(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Colour each position by the component that it attends to most, uint8 [B, H, W, 3].
+
+    maps: attention probabilities [B, h, w, k]. Enlarged to `size` (H, W) by repetition.
+    """
+    colours = np.rint(component_colours(maps.shape[-1]) * 255).astype(np.uint8)
+    rows, columns = size[0] // maps.shape[1], size[1] // maps.shape[2]
+    return np.repeat(np.repeat(colours[maps.argmax(axis=-1)], rows, 1), columns, 2)
+
+
+def component_colours(count: int) -> np.ndarray:
+    """Return `count` colours [count, 3] in 0..1, evenly spaced in hue."""
+    hues = (np.arange(count) / count + 0.01) % 1.0
+    return np.array([colorsys.hls_to_rgb(hue, 0.6, 0.65) for hue in hues], np.float32)

@@ -1,0 +1,1 @@
+"""Measuring models: their images, their speed and their memory."""

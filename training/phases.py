@@ -1,0 +1,213 @@
+"""The four gradient steps of a minibatch, each a loss that one of the optimisers minimises.
+
+Generator; path length (a regulariser of the generator); discriminator; gradient regulariser of the
+discriminator. A loss is a pure function, evaluated on each replica for its part of a micro-batch.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from training import regularizers
+from training.augmentation import augment
+from training.config import RunConfig
+from training.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
+from training.optimizer import Adam
+from training.randomness import Draws, Randomness, generate, synthesize
+from training.replicas import Replicas, mean_over_replicas
+from training.state import TrainState
+
+
+class Loss(NamedTuple):
+    """What a phase computes on a replica.
+
+    value: scalar. statistics: scalars for the curves. observed: means that the running averages of
+    the state move towards, see TrainingStep.
+    """
+
+    value: tf.Tensor
+    statistics: dict[str, tf.Tensor]
+    observed: dict[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Phase:
+    """One gradient step.
+
+    name: in the statistics. loss: function of (reals uint8 [B, H, W, C], labels [B, L], number of
+    the micro-batch's first image). interval: it runs in every interval-th minibatch, with its loss
+    multiplied by the interval (lazy regularisation). kind: see Adam.
+    """
+
+    name: str
+    loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Loss]
+    optimizer: Adam
+    interval: int = 1
+    kind: str = "main"
+
+    def gradients(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor):
+        """Return the gradients of the optimiser's variables, statistics, and what is observed."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.optimizer.targets)
+            loss = self.loss(reals, labels, first)
+            weighted = loss.value * self.interval
+        gradients = self.optimizer.gradients(tape, weighted)
+        return gradients, loss.statistics, loss.observed
+
+
+def make_phases(
+    config: RunConfig, state: TrainState, randomness: Randomness, replicas: Replicas
+) -> dict[str, Phase]:
+    """Return the phases that a configuration has, by name, in the order of a minibatch."""
+    losses, training = PhaseLosses(config, state, randomness, replicas), config.training
+    phases = [Phase("generator", losses.generator, state.generator_optimizer)]
+    if training.path_length_weight:
+        phases.append(
+            Phase(
+                "path_length",
+                losses.path_length,
+                state.generator_optimizer,
+                training.path_length_interval,
+                "regularizer",
+            )
+        )
+    phases.append(Phase("discriminator", losses.discriminator, state.discriminator_optimizer))
+    if training.regularizer != "none":
+        phases.append(
+            Phase(
+                "regularizer",
+                losses.regularizer,
+                state.discriminator_optimizer,
+                training.regularizer_interval,
+                "regularizer",
+            )
+        )
+    return {phase.name: phase for phase in phases}
+
+
+class PhaseLosses:
+    """The loss of each phase."""
+
+    def __init__(
+        self, config: RunConfig, state: TrainState, randomness: Randomness, replicas: Replicas
+    ):
+        self.config, self.state = config, state
+        self.randomness, self.replicas = randomness, replicas
+        self.generator_loss = GENERATOR_LOSSES[config.training.generator_loss]
+        self.discriminator_loss = DISCRIMINATOR_LOSSES[config.training.discriminator_loss]
+
+    def generator(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
+        """Return the generator's adversarial loss."""
+        index, labels = first + self.replicas.my_images(), self._labels(labels)
+        draws = self.randomness.draw("generator", index, first)
+        fakes, _, w_mean = generate(self.state.generator, draws, labels)
+        fakes = self._augment(fakes, "generator", index)
+        scores = self.state.discriminator(fakes, labels, random=draws.random)
+        loss = tf.reduce_mean(self.generator_loss(scores))
+        return Loss(loss, {"loss/generator": loss}, {"w": w_mean})
+
+    def path_length(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
+        """Return the path-length penalty of half a batch, Karras et al. (2020), section 3.2."""
+        state, training = self.state, self.config.training
+        count = max(training.batch_per_device // 2, 1)
+        index, labels = first + self.replicas.my_images()[:count], self._labels(labels, count)
+        draws = self.randomness.draw("path length", index, first)
+        stream = self.randomness.stream("path length/image", index)
+        image_noise = stream.normal(state.generator.image_shape)
+        _, w, w_mean = generate(state.generator, draws, labels)
+        lengths = regularizers.path_lengths(
+            lambda w: synthesize(state.generator, w, draws),
+            w,
+            image_noise,
+            scale=_inner_scale(state.generator_optimizer),
+        )
+        old = state.path_length_mean.read_value()
+        batch_mean = mean_over_replicas(tf.reduce_mean(lengths))
+        mean = old + training.path_length_decay * (batch_mean - old)
+        penalty = tf.reduce_mean(training.path_length_weight * tf.square(lengths - mean))
+        statistics = {"loss/path_length": penalty, "path_length": mean}
+        return Loss(penalty, statistics, {"w": w_mean, "path_length": mean})
+
+    def discriminator(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
+        """Return the discriminator's adversarial loss."""
+        state, index = self.state, first + self.replicas.my_images()
+        draws = self.randomness.draw("discriminator", index, first)
+        reals, labels = self.prepare(reals, index), self._labels(labels)
+        fakes, _, w_mean = generate(state.generator, draws, labels)
+        fakes = self._augment(fakes, "fake", index)
+        reals = self._augment(reals, "real", index)
+        fold = lambda name: draws.random and draws.random.fold(name)  # noqa: E731
+        fake_scores = state.discriminator(fakes, labels, random=fold("fake"))
+        real_scores = state.discriminator(reals, labels, random=fold("real"))
+        loss = tf.reduce_mean(self.discriminator_loss(fake_scores, real_scores))
+        statistics = {
+            "loss/discriminator": loss,
+            "score/fake": tf.reduce_mean(fake_scores),
+            "score/real": tf.reduce_mean(real_scores),
+        }
+        observed = {"w": w_mean}
+        if state.adaptive:
+            sign = tf.reduce_mean(tf.sign(real_scores))
+            statistics |= {
+                "augmentation/sign": sign,
+                "augmentation/p": tf.identity(state.adaptive.p),
+            }
+            observed["sign of real scores"] = sign
+        return Loss(loss, statistics, observed)
+
+    def regularizer(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
+        """Return the discriminator's gradient penalty: R1, R2 or that of WGAN-GP."""
+        state, training = self.state, self.config.training
+        index = first + self.replicas.my_images()
+        reals, labels = self.prepare(reals, index), self._labels(labels)
+        stream = self.randomness.stream("regularizer", index)
+
+        def scores(images: tf.Tensor) -> tf.Tensor:
+            images = self._augment(images, "regularizer", index)
+            return state.discriminator(images, labels, random=stream)
+
+        options = {"gamma": training.gamma, "scale": _inner_scale(state.discriminator_optimizer)}
+        if training.regularizer == "r1":
+            penalty = regularizers.gradient_square(scores, reals, **options)
+        else:
+            draws: Draws = self.randomness.draw("regularizer", index, first)
+            fakes, _, _ = generate(state.generator, draws, labels)
+            if training.regularizer == "r2":
+                penalty = regularizers.gradient_square(scores, fakes, **options)
+            else:
+                mix = stream.fold("mix").uniform([1, 1, 1])
+                penalty = regularizers.gradient_penalty(scores, reals, fakes, mix, **options)
+        penalty = tf.reduce_mean(penalty)
+        return Loss(penalty, {"loss/regularizer": penalty}, {})
+
+    def _labels(self, labels: tf.Tensor, count: int | None = None) -> tf.Tensor | None:
+        return self.replicas.my_part(labels)[:count] if self.state.generator.label_dim else None
+
+    def prepare(self, reals: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        """Return reals in [-1, 1], cropped to the canvas, half of them mirrored if configured."""
+        reals = self.state.discriminator.canvas.crop(self.replicas.my_part(reals))
+        reals = tf.cast(reals, tf.float32) * (2 / 255) - 1
+        if not self.config.data.mirror:
+            return reals
+        flip = self.randomness.stream("mirror", index).uniform([1, 1, 1]) < 0.5
+        return tf.where(flip, tf.reverse(reals, axis=[2]), reals)
+
+    def _augment(self, images: tf.Tensor, purpose: str, index: tf.Tensor) -> tf.Tensor:
+        """Return what the discriminator is shown in place of these images."""
+        config = self.config.training.augmentation
+        if config.mode == "none":
+            return images
+        p = self.state.adaptive.p if self.state.adaptive else config.p
+        stream = self.randomness.stream(f"augmentation/{purpose}", index)
+        return augment(images, stream, config, p)
+
+
+def _inner_scale(optimizer: Adam) -> tf.Tensor | None:
+    """Return the loss scale of a gradient inside a loss; None: there is no loss scaling.
+
+    It is the root: what passes back through that gradient is multiplied by the loss scale divided
+    by it.
+    """
+    return optimizer.loss_scale and tf.sqrt(optimizer.loss_scale.value.read_value())

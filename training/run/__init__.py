@@ -1,0 +1,1 @@
+"""What a training run writes into its directory, and what is done with it."""

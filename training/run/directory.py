@@ -1,0 +1,91 @@
+"""The directory of a run: its log, its configuration, and where to continue."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dnnlib.config import from_mapping, to_mapping
+from dnnlib.errors import UserError
+from dnnlib.files import atomic_file
+from training.config import RunConfig, read_yaml
+from training.run.checkpoint import list_checkpoints, newest_checkpoint
+
+# Options that determine which variables there are, beside those of the networks.
+SHAPING = ("data.resolution", "data.labels", "training.freeze_discriminator")
+
+
+class RunLog:
+    """Prints lines, and appends them to log.txt once the run directory exists."""
+
+    def __init__(self, run: Path):
+        self.path = run / "log.txt"
+
+    def __call__(self, line: str) -> None:
+        print(line, flush=True)
+        if self.path.parent.is_dir():
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+
+def find_start(run: Path, config: RunConfig, resume: str, report) -> Path | None:
+    """Return the checkpoint to continue from, or None; report options changed since the start.
+
+    resume: "auto" (continue if there is something to continue), "never", or the path of a
+    checkpoint or of another run. Raises UserError rather than overwrite another run.
+    """
+    checkpoint = _find_checkpoint(run, resume, report)
+    config_path = run / "config.yaml"
+    if checkpoint is None and resume == "never" and config_path.exists():
+        raise UserError(f"{run} holds a run already; choose another --run, or use --resume auto")
+    if config_path.exists():
+        _compare(from_mapping(RunConfig, read_yaml(config_path)), config, run, report)
+    return checkpoint
+
+
+def write_config(run: Path, config: RunConfig) -> None:
+    """Write the resolved configuration into the run directory."""
+    with atomic_file(run / "config.yaml", "w") as file:
+        yaml.safe_dump(to_mapping(config), file, sort_keys=False)
+
+
+def _find_checkpoint(run: Path, resume: str, report) -> Path | None:
+    if resume == "never":
+        return None
+    if resume == "auto":
+        return newest_checkpoint(run, report)
+    source = Path(resume)
+    if (source / "checkpoint.json").is_file():
+        return source
+    if list_checkpoints(source):
+        return newest_checkpoint(source, report)
+    raise UserError(
+        f"--resume {resume}: neither a checkpoint nor a run with checkpoints; "
+        "give such a directory, or auto or never"
+    )
+
+
+def _compare(old: RunConfig, new: RunConfig, run: Path, report) -> None:
+    """Report options that differ from the run's; refuse those that make it another network."""
+    before, now = _flatten(to_mapping(old)), _flatten(to_mapping(new))
+    for option in sorted(before | now):
+        if before.get(option) == now.get(option):
+            continue
+        if option.startswith(("generator.", "discriminator.")) or option in SHAPING:
+            raise UserError(
+                f"{run} was started with {option}={before.get(option)}, not {now.get(option)}; "
+                "use that, or choose another --run"
+            )
+        report(
+            f"changed since the run was started: {option} was {before.get(option)}, "
+            f"is now {now.get(option)}"
+        )
+
+
+def _flatten(options: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Return nested options under names such as training.gamma."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        nested = isinstance(value, dict)
+        flat |= _flatten(value, f"{path}{name}.") if nested else {f"{path}{name}": value}
+    return flat

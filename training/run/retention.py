@@ -1,0 +1,37 @@
+"""Which checkpoints and snapshots of a run are kept."""
+
+import shutil
+from pathlib import Path
+
+from training.config import OutputConfig
+from training.run.checkpoint import list_checkpoints
+
+
+def remove_old_checkpoints(
+    run: Path, output: OutputConfig, *, current: Path, best: int | None
+) -> None:
+    """Keep the newest, the first after each multiple of an interval, and that of the best metric.
+
+    current: the one just written. Later ones belong to a continuation that was abandoned.
+    best: images shown when the metric was best, if there is one.
+    """
+    checkpoints = [path for path in list_checkpoints(run) if path.name <= current.name]
+    kept = set(checkpoints[-output.keep_checkpoints :])
+    kept |= {path for path in checkpoints if int(path.name) == best}
+    if output.keep_checkpoint_every_kimg > 0:
+        milestones: dict[float, Path] = {}
+        for path in checkpoints:
+            number = int(path.name) // (output.keep_checkpoint_every_kimg * 1000)
+            milestones.setdefault(number, path)
+        kept |= {path for number, path in milestones.items() if number > 0}
+    for path in set(list_checkpoints(run)) - kept:
+        shutil.rmtree(path)
+
+
+def remove_old_snapshots(directory: Path, output: OutputConfig) -> None:
+    """Keep the newest `keep_snapshots`, and those at multiples of `keep_snapshot_every_kimg`."""
+    every = output.keep_snapshot_every_kimg
+    names = sorted(path for path in directory.iterdir() if path.name.isdigit())
+    for path in names[: -output.keep_snapshots]:
+        if not (every and int(path.name) % every == 0):
+            shutil.rmtree(path)
