@@ -1,6 +1,6 @@
 """Data sets of sound sources keep their bytes, version after version.
 
-The digests were made by commit c4ed3ae (Pillow 13.0.0) with `python -m tests.datasets.test_same_bytes`.
+The digests were made by commit c4ed3ae (Pillow 13.0.0): python -m tests.datasets.test_same_bytes
 Sources are lossless, so that they do not depend on a JPEG library.
 """
 
@@ -29,7 +29,9 @@ MODES = ("RGB", "RGBA", "P", "L", "LA", "1", "I;16")
 
 def stored(image: Image.Image, name: str) -> bytes:
     file = io.BytesIO()
-    image.save(file, {"png": "PNG", "webp": "WEBP", "tif": "TIFF", "bmp": "BMP"}[name[-4:].strip(".")])
+    image.save(
+        file, {"png": "PNG", "webp": "WEBP", "tif": "TIFF", "bmp": "BMP"}[name[-4:].strip(".")]
+    )
     return file.getvalue()
 
 
