@@ -1,4 +1,4 @@
-"""The work on one picture: decode, shape, encode. Runs in worker processes, without TensorFlow."""
+"""The work on one image: decode, shape, encode. Runs in worker processes, without TensorFlow."""
 
 import hashlib
 import io
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from datasets.pictures import PictureError, convert, decode
 from datasets.preparation import Preparation
 from datasets.records import frame, image_message
-from datasets.shaping import halve, shape_picture
+from datasets.shaping import halve, shape_image
 from datasets.sources.item import Reference
+from dnnlib.image_files import ImageError, convert, decode
 
 
 @dataclass(frozen=True)
 class Task:
-    """One picture to be converted."""
+    """One image to be converted."""
 
     content: Reference
     label: np.ndarray | None  # [label_dim] float32
@@ -25,7 +25,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a picture: its records, one a level, or the reason why it has none."""
+    """What became of an image: its records, one a level, or the reason why it has none."""
 
     records: list[bytes]  # framed as in the file
     digest: bytes  # sha256 of the source's bytes
@@ -33,33 +33,33 @@ class Outcome:
 
 
 def convert_all(tasks: Sequence[Task], preparation: Preparation) -> list[Outcome]:
-    """Convert some pictures."""
+    """Convert some images."""
     return [convert_one(task, preparation) for task in tasks]
 
 
 def convert_one(task: Task, preparation: Preparation) -> Outcome:
-    """Convert one picture."""
+    """Convert one image."""
     digest = b""
     try:
         content = task.content.load()
         digest = hashlib.sha256(content).digest()
         image = prepare_image(content, preparation)
-    except PictureError as error:
+    except ImageError as error:
         return Outcome([], digest, str(error))
     return Outcome(_records(image, task.label, preparation), digest)
 
 
 def prepare_image(content: bytes | np.ndarray, preparation: Preparation) -> np.ndarray:
-    """Return the picture as [C, H, W] uint8."""
-    picture = convert(decode(content), channels=preparation.channels, alpha=preparation.alpha)
-    picture = shape_picture(
-        picture,
+    """Return the image as [C, H, W] uint8."""
+    image = convert(decode(content), channels=preparation.channels, alpha=preparation.alpha)
+    image = shape_image(
+        image,
         resolution=preparation.resolution,
         crop=preparation.crop,
         ratio=preparation.ratio,
         filter=preparation.filter,
     )
-    pixels = np.asarray(picture)
+    pixels = np.asarray(image)
     pixels = pixels.reshape(*pixels.shape[:2], -1)  # [H, W, C]
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # [C, H, W]
 
@@ -78,7 +78,7 @@ def _records(image: np.ndarray, label: np.ndarray | None, preparation: Preparati
 
 def _png(image: np.ndarray) -> bytes:
     pixels = image.transpose(1, 2, 0)  # [H, W, C]
-    picture = Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if len(image) == 1 else pixels))
+    image = Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if len(image) == 1 else pixels))
     file = io.BytesIO()
-    picture.save(file, "PNG")
+    image.save(file, "PNG")
     return file.getvalue()

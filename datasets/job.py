@@ -1,4 +1,4 @@
-"""One preparation that is going on: pictures in, record files, journal and manifest out."""
+"""One preparation that is going on: images in, record files, journal and manifest out."""
 
 import errno
 import os
@@ -26,7 +26,6 @@ from datasets.journal import (
 )
 from datasets.labels.labeller import Labeller
 from datasets.manifest import Manifest, write_manifest
-from datasets.pictures import PictureError
 from datasets.preparation import BYTES_VERSION, Order, Preparation
 from datasets.shards import RecordFile
 from datasets.sources.item import Item, Unusable
@@ -34,10 +33,11 @@ from datasets.sources.source import Source
 from datasets.workers import convert_in_order
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_file
+from dnnlib.image_files import ImageError
 from dnnlib.progress import track
 
 JOURNAL_EVERY_S = 10.0
-SKIPPED_NAMED = 1000  # bad pictures named in the manifest; the others are only counted
+SKIPPED_NAMED = 1000  # bad images named in the manifest; the others are only counted
 
 
 class Job:
@@ -64,7 +64,7 @@ class Job:
         self._progress = self._continue(fingerprint) or self._start(fingerprint)
 
     def convert(self, *, workers: int, strict: bool) -> None:
-        """Convert all pictures that are not yet in the files. What is done is never lost."""
+        """Convert all images that are not yet in the files. What is done is never lost."""
         try:
             self._convert(workers, strict)
             self._save()
@@ -89,8 +89,8 @@ class Job:
             shutil.rmtree(self.workspace)
             reasons = "".join(f" ({name}: {reason})" for name, reason in progress.skipped[:1])
             raise UserError(
-                f"{self.source.path}: no picture that can be used among {progress.items_done} files"
-                f"{reasons}; give a folder or archive of pictures"
+                f"{self.source.path}: no image that can be used among {progress.items_done} files"
+                f"{reasons}; give a folder or archive of images"
             )
         manifest = self._manifest()
         for name in self._file_names():
@@ -168,7 +168,7 @@ class Job:
             )
         if progress.images == self.order.max_images:
             return
-        names: deque[str] = deque()  # of the pictures that are being worked on
+        names: deque[str] = deque()  # of the images that are being worked on
         labels: deque[np.ndarray | None] = deque()
         outcomes = convert_in_order(self._tasks(names, labels), self.preparation, workers=workers)
         saved = time.monotonic()
@@ -189,7 +189,7 @@ class Job:
             content, label = item.content, None
             try:
                 label = self.labeller.label(item)
-            except PictureError as error:
+            except ImageError as error:
                 content = Unusable(str(error))
             names.append(item.name)
             labels.append(label)
@@ -222,7 +222,7 @@ class Job:
             progress.source_digest = chain(progress.source_digest, content)
             if label is not None:
                 progress.label_sums = (np.add(progress.label_sums, label)).tolist()
-        self._progress = progress  # in one step: a Ctrl-C anywhere before it undoes the picture
+        self._progress = progress  # in one step: a Ctrl-C anywhere before it undoes the image
 
     def _save(self) -> None:
         self._writer.flush()

@@ -27,9 +27,9 @@ class Progress:
     """How far a preparation is."""
 
     fingerprint: str  # of source and choices
-    items_done: int = 0  # pictures of the source looked at
+    items_done: int = 0  # images of the source looked at
     images: int = 0  # images written
-    source_digest: str = ""  # of names and contents of the pictures written, chained
+    source_digest: str = ""  # of names and contents of the images written, chained
     skipped_count: int = 0
     skipped: list[list[str]] = field(default_factory=list)  # [name, reason] of the first ones
     label_sums: list[float] = field(default_factory=list)  # of all labels written, value by value

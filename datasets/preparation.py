@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 
 from datasets.manifest import ENCODINGS
-from datasets.pictures import CHANNELS, composite_colour
 from datasets.shaping import CROPS, FILTERS
 from dnnlib.errors import UserError, suggest
+from dnnlib.image_files import CHANNELS, composite_colour
 
 BYTES_VERSION = 1  # raised when the same source and choices give other bytes than before
 LARGEST_RESOLUTION = 4096
@@ -14,7 +14,7 @@ LARGEST_RESOLUTION = 4096
 
 @dataclass(frozen=True)
 class Preparation:
-    """How one picture becomes one record."""
+    """How one image becomes one record."""
 
     resolution: int = 64
     channels: str = "rgb"  # or "gray"
@@ -60,7 +60,7 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Order:
-    """Which pictures are taken, in which order, into how many files, with which labels."""
+    """Which images are taken, in which order, into how many files, with which labels."""
 
     name: str | None = None  # of the data set; after the source if None
     shards: int = 4

@@ -1,4 +1,4 @@
-"""From a source of pictures to a finished data set directory, in one call that can be repeated."""
+"""From a source of images to a finished data set directory, in one call that can be repeated."""
 
 import hashlib
 import json
@@ -38,10 +38,10 @@ def prepare(
     workers: int | None = None,
     strict: bool = False,
 ) -> Prepared:
-    """Prepare the pictures of `source` as a data set in the directory `out`.
+    """Prepare the images of `source` as a data set in the directory `out`.
 
     The bytes written depend on the source, `preparation` and `order` only. If an earlier call was
-    interrupted, this one continues it. strict: fail at the first picture that cannot be used.
+    interrupted, this one continues it. strict: fail at the first image that cannot be used.
     """
     if workers is not None and workers < 1:
         raise UserError(f"{workers} workers: give a positive number of processes")

@@ -1,6 +1,6 @@
 """Data sets that lie elsewhere, such as gs://bucket/folder: copied here once, then read locally.
 
-Training reads single pictures in random order; over a network each would be a request of its own.
+Training reads single images in random order; over a network each would be a request of its own.
 """
 
 import contextlib

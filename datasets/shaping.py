@@ -1,7 +1,7 @@
-"""From a picture of any size to a square one: crop, pad, stretch and resize.
+"""From an image of any size to a square one: crop, pad, stretch and resize.
 
 The official program's chain is: centre crop to a ratio (if one is given), black bands to a square,
-Lanczos resize. `shape_picture` with crop "ratio" (or "pad" without a ratio) is that chain.
+Lanczos resize. `shape_image` with crop "ratio" (or "pad" without a ratio) is that chain.
 """
 
 import math
@@ -18,27 +18,27 @@ _PILLOW_FILTERS = {
 }
 
 
-def shape_picture(
-    picture: Image.Image, *, resolution: int, crop: str, ratio: float | None, filter: str
+def shape_image(
+    image: Image.Image, *, resolution: int, crop: str, ratio: float | None, filter: str
 ) -> Image.Image:
-    """Return `picture` as a square of `resolution` pixels."""
-    return resize(to_square(picture, crop=crop, ratio=ratio), resolution, filter=filter)
+    """Return `image` as a square of `resolution` pixels."""
+    return resize(to_square(image, crop=crop, ratio=ratio), resolution, filter=filter)
 
 
-def to_square(picture: Image.Image, *, crop: str, ratio: float | None = None) -> Image.Image:
-    """Return a square picture ("stretch" leaves that to resizing)."""
+def to_square(image: Image.Image, *, crop: str, ratio: float | None = None) -> Image.Image:
+    """Return a square image ("stretch" leaves that to resizing)."""
     if crop == "square":
-        return centre_crop(picture, 1.0)
+        return centre_crop(image, 1.0)
     if crop == "ratio":
-        return pad_to_square(centre_crop(picture, ratio))
+        return pad_to_square(centre_crop(image, ratio))
     if crop == "pad":
-        return pad_to_square(picture)
-    return picture
+        return pad_to_square(image)
+    return image
 
 
-def centre_crop(picture: Image.Image, ratio: float) -> Image.Image:
+def centre_crop(image: Image.Image, ratio: float) -> Image.Image:
     """Return the largest centred part with height = ratio * width (edges cut as officially)."""
-    width, height = picture.size
+    width, height = image.size
     kept_width = min(width, height / ratio)
     kept_height = kept_width * ratio
     box = (
@@ -47,31 +47,31 @@ def centre_crop(picture: Image.Image, ratio: float) -> Image.Image:
         max(int((width + kept_width) / 2), 1),
         max(int((height + kept_height) / 2), 1),
     )
-    return picture.crop(box)
+    return image.crop(box)
 
 
-def pad_to_square(picture: Image.Image) -> Image.Image:
-    """Return `picture` centred in a black square."""
-    width, height = picture.size
+def pad_to_square(image: Image.Image) -> Image.Image:
+    """Return `image` centred in a black square."""
+    width, height = image.size
     size = max(width, height)
     if width == height:
-        return picture
-    square = Image.new(picture.mode, (size, size))
-    square.paste(picture, ((size - width) // 2, (size - height) // 2))
+        return image
+    square = Image.new(image.mode, (size, size))
+    square.paste(image, ((size - width) // 2, (size - height) // 2))
     return square
 
 
-def resize(picture: Image.Image, resolution: int, *, filter: str) -> Image.Image:
+def resize(image: Image.Image, resolution: int, *, filter: str) -> Image.Image:
     """Resize to `resolution` x `resolution`; all filters are antialiased."""
-    if picture.size == (resolution, resolution):
-        return picture
+    if image.size == (resolution, resolution):
+        return image
     if filter == "area":
-        return _resize_by_area(picture, resolution)
-    return picture.resize((resolution, resolution), _PILLOW_FILTERS[filter])
+        return _resize_by_area(image, resolution)
+    return image.resize((resolution, resolution), _PILLOW_FILTERS[filter])
 
 
 def nearest_resolution(size: int) -> int:
-    """Return the power of two that the official program chooses for pictures of width `size`."""
+    """Return the power of two that the official program chooses for images of width `size`."""
     return 2 ** int(round(math.log2(size)))
 
 
@@ -82,9 +82,9 @@ def halve(image: np.ndarray) -> np.ndarray:
     ) * np.float32(0.25)
 
 
-def _resize_by_area(picture: Image.Image, resolution: int) -> Image.Image:
+def _resize_by_area(image: Image.Image, resolution: int) -> Image.Image:
     """Average exactly the area that each new pixel covers (Pillow's box takes whole pixels)."""
-    values = np.asarray(picture, np.float32)  # [H, W] or [H, W, C]
+    values = np.asarray(image, np.float32)  # [H, W] or [H, W, C]
     values = np.tensordot(_coverage(values.shape[0], resolution), values, axes=(1, 0))
     values = np.moveaxis(np.tensordot(_coverage(values.shape[1], resolution), values, (1, 1)), 0, 1)
     return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""From network outputs to picture files and sheets."""
+"""From network outputs to image files and sheets."""
 
 import colorsys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Metrics of pictures against pictures, whatever they come from."""
+"""Metrics of images against images, whatever they come from."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +12,7 @@ from dnnlib.progress import track
 from metrics.cache import entry_path, load_entry, save_entry
 from metrics.extraction import Gaussian, Need, extract, full_float32
 from metrics.frechet import covariance_rank, frechet_distance
+from metrics.image_sources import ImageSource
 from metrics.inception_score import inception_score
 from metrics.kernel import kernel_distance
 from metrics.names import OFFICIAL_COUNT, Metric
@@ -19,16 +20,15 @@ from metrics.neighbours import density_coverage, precision_recall
 from metrics.networks.catalogue import CACHE, load_network
 from metrics.networks.network import FeatureNetwork
 from metrics.path_length import perceptual_path_length
-from metrics.picture_files import Pictures
 
 
 @dataclasses.dataclass
 class Comparison:
-    """Compares pictures; keeps the feature networks and the cache between calls.
+    """Compares images; keeps the feature networks and the cache between calls.
 
     directory: of weights and cached statistics. from_file: weights by network name.
-    cache: whether features of real pictures are kept. allow_small: give a Frechet distance also
-    where there are fewer pictures than feature dimensions. report: told what is noteworthy.
+    cache: whether features of real images are kept. allow_small: give a Frechet distance also
+    where there are fewer images than feature dimensions. report: told what is noteworthy.
     """
 
     directory: Path = CACHE
@@ -41,7 +41,7 @@ class Comparison:
     _memory: dict[Path, Gaussian | np.ndarray] = dataclasses.field(default_factory=dict)
 
     def evaluate(
-        self, metrics: Sequence[Metric], real: Pictures, fake: Pictures
+        self, metrics: Sequence[Metric], real: ImageSource, fake: ImageSource
     ) -> dict[str, float]:
         """Return the values by name. Raises UserError where a number would mean nothing."""
         for name in dict.fromkeys(metric.kind.network for metric in metrics):
@@ -60,7 +60,7 @@ class Comparison:
                 values[metric.name] = self._path_length(metric, fake)
         return values
 
-    def _path_length(self, metric: Metric, fake: Pictures) -> float:
+    def _path_length(self, metric: Metric, fake: ImageSource) -> float:
         kind = metric.kind
         compare = self.networks[kind.network].squared_distances
         pairs = track(fake.pairs(metric.count, kind.path), label=metric.name, unit="batch")
@@ -69,12 +69,12 @@ class Comparison:
         return perceptual_path_length(np.concatenate(distances))
 
     def _evaluate_count(
-        self, metrics: list[Metric], count: int, real: Pictures, fake: Pictures
+        self, metrics: list[Metric], count: int, real: ImageSource, fake: ImageSource
     ) -> dict[str, float]:
         needs = {metric: _need(metric) for metric in metrics}
         compared = [needs[metric] for metric in metrics if metric.kind.form != "probabilities"]
         real_values = self._real_features(real, count, compared)
-        images = track(fake.images(count), label="generated pictures", total=count)
+        images = track(fake.images(count), label="generated images", total=count)
         fake_values = extract(images, self.networks, needs.values())
         values = {}
         for metric, need in needs.items():
@@ -84,9 +84,9 @@ class Comparison:
         return values
 
     def _real_features(
-        self, real: Pictures, count: int, needs: Iterable[Need]
+        self, real: ImageSource, count: int, needs: Iterable[Need]
     ) -> dict[Need, Gaussian | np.ndarray]:
-        """Return features of real pictures: given ones, cached ones, or newly extracted ones."""
+        """Return features of real images: given ones, cached ones, or newly extracted ones."""
         found = {}
         if real.statistics is not None:
             found = dict.fromkeys(needs, real.statistics)
@@ -98,7 +98,7 @@ class Comparison:
         missing = [need for need in missing if need not in found]
         if missing:
             number = count if real.count is None else min(count, real.count)
-            images = track(real.images(count), label="real pictures", total=number)
+            images = track(real.images(count), label="real images", total=number)
             for need, value in extract(images, self.networks, missing).items():
                 found[need] = value
                 self._keep(keys[need], value)
@@ -126,7 +126,7 @@ class Comparison:
     def _entries(self) -> Path:
         return Path(self.directory) / "statistics"
 
-    def _key(self, real: Pictures, count: int, need: Need) -> dict[str, Any]:
+    def _key(self, real: ImageSource, count: int, need: Need) -> dict[str, Any]:
         network = self.networks[need.network]
         return {
             "data": real.name,
@@ -140,18 +140,18 @@ class Comparison:
             "form": need.form,
         }
 
-    def _check(self, metric: Metric, real: Pictures, fake: Pictures) -> None:
+    def _check(self, metric: Metric, real: ImageSource, fake: ImageSource) -> None:
         """Refuse what means nothing; report what is not comparable with published numbers."""
         form = metric.kind.form
         if form == "path":
             if not hasattr(fake, "pairs"):
-                raise UserError(f"{metric.name} needs a generator; {fake.name} holds pictures")
+                raise UserError(f"{metric.name} needs a generator; {fake.name} holds images")
             return
         dimension = self.networks[metric.kind.network].dimensions[metric.kind.layer]
         given = real.statistics
         if given is not None and form == "features":
             raise UserError(
-                f"{metric.name} needs pictures; {real.name} holds statistics, for Frechet only"
+                f"{metric.name} needs images; {real.name} holds statistics, for Frechet only"
             )
         if given is not None and form == "statistics" and given.mean.shape != (dimension,):
             raise UserError(
@@ -162,26 +162,26 @@ class Comparison:
         for side in sides:
             number = metric.count if side.count is None else min(metric.count, side.count)
             if side.count is not None and side.count < metric.count:
-                self._tell(f"{metric.name}: {side.name} has only {side.count} pictures")
+                self._tell(f"{metric.name}: {side.name} has only {side.count} images")
             if form == "statistics" and number <= dimension and not self.allow_small:
                 raise UserError(
-                    f"{metric.name}: {number} pictures of {side.name} cannot give a covariance of "
+                    f"{metric.name}: {number} images of {side.name} cannot give a covariance of "
                     f"{dimension} features; use more than {dimension}, or --allow-small for a "
                     "number that can only be compared with others of the same count"
                 )
         if fake.count is not None and fake.count < metric.count:
             raise UserError(
-                f"{metric.name}: {fake.name} has {fake.count} pictures; use --num {fake.count}"
+                f"{metric.name}: {fake.name} has {fake.count} images; use --num {fake.count}"
             )
         if metric.count != OFFICIAL_COUNT and "-" not in metric.family:
-            self._tell(f"{metric.name}: published values are of {OFFICIAL_COUNT} pictures")
+            self._tell(f"{metric.name}: published values are of {OFFICIAL_COUNT} images")
 
     def _tell_rank(self, metric: Metric, real: Gaussian, fake: Gaussian) -> None:
         for side, gaussian in (("real", real), ("generated", fake)):
             rank, dimension = covariance_rank(gaussian.covariance), len(gaussian.mean)
             if rank < dimension:
                 self._tell(
-                    f"{metric.name}: the {side} pictures' covariance has rank {rank} of {dimension}"
+                    f"{metric.name}: the {side} images' covariance has rank {rank} of {dimension}"
                 )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def inception_score(probabilities: np.ndarray, *, splits: int = 10) -> tuple[float, float]:
-    """exp(mean KL(p(y|x) || p(y))) over the pictures of a split: (mean, std) over the splits.
+    """exp(mean KL(p(y|x) || p(y))) over the images of a split: (mean, std) over the splits.
 
     probabilities: [N, C], each row a distribution. Split i holds rows [i N/splits, (i+1) N/splits).
     """

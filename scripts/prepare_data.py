@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Turn pictures into a data set that train.py reads: TFRecord files and a manifest.
+"""Turn images into a data set that train.py reads: TFRecord files and a manifest.
 
-  prepare_data.py demo --out data/demo                         the embedded pictures
-  prepare_data.py my-pictures/ --out data/mine --resolution 128
+  prepare_data.py demo --out data/demo                         the embedded images
+  prepare_data.py my-images/ --out data/mine --resolution 128
   prepare_data.py cartoonset10k.tgz --out data/cartoonset --labels hair_color,glasses
 
 An interrupted run continues when the same command is given again. And to look at data sets:
 
-  prepare_data.py inspect DIR [--sheet FILE]      facts, colours, labels, a sheet of pictures
+  prepare_data.py inspect DIR [--sheet FILE]      facts, colours, labels, a sheet of images
   prepare_data.py verify DIR                      checksums, and whether all records decode
   prepare_data.py extract DIR --out FOLDER        back to PNG files
   prepare_data.py compare DIR DIR                 differences image by image
@@ -21,7 +21,6 @@ if __name__ == "__main__":
 
 from datasets.catalogue import CATALOGUE, fetch_data_set
 from datasets.manifest import ENCODINGS
-from datasets.pictures import CHANNELS
 from datasets.preparation import Order, Preparation
 from datasets.preparing import Prepared, prepare
 from datasets.shaping import CROPS, FILTERS
@@ -30,6 +29,7 @@ from datasets.tools.extraction import extract
 from datasets.tools.inspection import histogram, inspect
 from datasets.tools.verification import verify
 from dnnlib.cli import ArgumentParser, run
+from dnnlib.image_files import CHANNELS
 
 
 def make_parser() -> ArgumentParser:
@@ -41,7 +41,7 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "source",
-        help="a folder (with all folders inside) or zip/tar of pictures; LMDB, HDF5, npy, npz or "
+        help="a folder (with all folders inside) or zip/tar of images; LMDB, HDF5, npy, npz or "
         f"record files; tfds:NAME; or by name: demo, {', '.join(CATALOGUE)}",
     )
     parser.add_argument("--out", type=Path, required=True, help="directory of the data set")
@@ -52,8 +52,8 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--from-file", type=Path, help="the file of a named data set, fetched by hand"
     )
-    _add_shape_options(parser.add_argument_group("shape of the pictures"))
-    _add_choice_options(parser.add_argument_group("choice of pictures and labels"))
+    _add_shape_options(parser.add_argument_group("shape of the images"))
+    _add_choice_options(parser.add_argument_group("choice of images and labels"))
     _add_file_options(parser.add_argument_group("files written"))
     return parser
 
@@ -75,16 +75,16 @@ def _add_shape_options(shape) -> None:
 
 
 def _add_choice_options(choice) -> None:
-    choice.add_argument("--max-images", type=int, help="use at most so many pictures")
+    choice.add_argument("--max-images", type=int, help="use at most so many images")
     choice.add_argument(
-        "--seed", type=int, help="take the pictures in this random order, not sorted by name"
+        "--seed", type=int, help="take the images in this random order, not sorted by name"
     )
     choice.add_argument(
         "--labels",
         help="folders; a table FILE[:COLUMN,COLUMN] (csv, tsv, json); attributes of Cartoon Set "
         "(names with commas between, or: attributes for all); stored (what the source brings)",
     )
-    choice.add_argument("--strict", action="store_true", help="fail at the first unusable picture")
+    choice.add_argument("--strict", action="store_true", help="fail at the first unusable image")
 
 
 def _add_file_options(files) -> None:
@@ -108,10 +108,10 @@ def make_tool_parser(tool: str) -> ArgumentParser:
     if tool == "compare":
         parser.add_argument("other", type=Path, help="directory of another data set")
     if tool == "extract":
-        parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+        parser.add_argument("--out", type=Path, required=True, help="folder for the images")
         parser.add_argument("--max-images", type=int, help="write at most so many")
     if tool == "inspect":
-        parser.add_argument("--sheet", type=Path, help="write a sheet of pictures here (png)")
+        parser.add_argument("--sheet", type=Path, help="write a sheet of images here (png)")
     if tool != "verify":
         parser.add_argument("--resolution", type=int, help="which one; default: the largest")
     return parser

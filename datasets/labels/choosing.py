@@ -8,10 +8,10 @@ from datasets.labels.attributes import AttributeFiles
 from datasets.labels.folders import FolderNames
 from datasets.labels.labeller import Labeller
 from datasets.labels.tables import read_table
-from datasets.pictures import PictureError
 from datasets.sources.item import Item
 from datasets.sources.source import Source
 from dnnlib.errors import UserError
+from dnnlib.image_files import ImageError
 
 _TABLE_ENDINGS = (".csv", ".tsv", ".json")
 
@@ -30,7 +30,7 @@ class StoredLabels(Labeller):
     def label(self, item: Item) -> np.ndarray:
         """Return the label of the item."""
         if item.label is None:
-            raise PictureError("has no label in its source")
+            raise ImageError("has no label in its source")
         return item.label
 
 

@@ -1,4 +1,4 @@
-"""What gives a picture its label."""
+"""What gives an image its label."""
 
 import numpy as np
 
@@ -12,5 +12,5 @@ class Labeller:
     digest = ""  # of a table that is no part of the source
 
     def label(self, item: Item) -> np.ndarray | None:
-        """Return the label [len(names)] float32; PictureError if this picture has none."""
+        """Return the label [len(names)] float32; ImageError if this image has none."""
         return None

@@ -9,9 +9,9 @@ import math
 import numpy as np
 
 from datasets.labels.labeller import Labeller
-from datasets.pictures import PictureError
 from datasets.sources.item import Item
 from dnnlib.errors import UserError, suggest
+from dnnlib.image_files import ImageError
 
 _NAME_COLUMNS = ("filename", "file_name", "file", "image", "image_id", "img", "path", "name", "id")
 _NUMBER_COLUMNS = ("", "index", "unnamed: 0")  # that programs add and nobody means
@@ -21,7 +21,7 @@ Row = dict[str, str | float | int]
 
 
 class Table(Labeller):
-    """Labels looked up by the name of the picture; folders and the ending may be left out there.
+    """Labels looked up by the name of the image; folders and the ending may be left out there.
 
     A column of whole numbers or words becomes a one-hot vector over the values that occur, a
     column with fractions one value.
@@ -49,12 +49,12 @@ class Table(Labeller):
             raise UserError(f"{origin}: holds no labels; leave out --labels or name another table")
 
     def label(self, item: Item) -> np.ndarray:
-        """Return the label of a picture."""
+        """Return the label of an image."""
         row = self._find(item.name)
         parts = []
         for column, values in self._values.items():
             if column not in row:
-                raise PictureError(f"the table of labels has no {column} for it")
+                raise ImageError(f"the table of labels has no {column} for it")
             if values is None:
                 parts.append(np.array([row[column]], np.float32))
             else:
@@ -67,7 +67,7 @@ class Table(Labeller):
             row = self._rows.get("/".join(parts[start:]))
             if row is not None:
                 return row
-        raise PictureError("not in the table of labels")
+        raise ImageError("not in the table of labels")
 
 
 def read_table(content: bytes, columns: list[str], *, origin: str) -> Table:

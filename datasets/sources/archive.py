@@ -1,4 +1,4 @@
-"""Pictures inside a zip or tar file, read in place."""
+"""Images inside a zip or tar file, read in place."""
 
 import bz2
 import functools
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datasets.sources.item import FileSlice, Item, ZipEntry
-from datasets.sources.source import Source, file_identity, may_be_picture
+from datasets.sources.source import Source, file_identity, may_be_image
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_file
 
@@ -31,13 +31,13 @@ class Archive(Source):
 
     @functools.cached_property
     def count(self) -> int:
-        """Files that may be pictures."""
-        return sum(1 for name in self._entries if may_be_picture(name))
+        """Files that may be images."""
+        return sum(1 for name in self._entries if may_be_image(name))
 
     def items(self) -> Iterator[Item]:
-        """Yield all files that may be pictures."""
+        """Yield all files that may be images."""
         for name, entry in self._entries.items():
-            if may_be_picture(name):
+            if may_be_image(name):
                 yield Item(name, entry)
 
     def read_text(self, name: str) -> bytes | None:
@@ -45,10 +45,8 @@ class Archive(Source):
         return self._entries[name].load() if name in self._entries else None
 
     def other_files(self, suffix: str) -> list[str]:
-        """Return the names of files that end in `suffix` and are no pictures."""
-        return [
-            name for name in self._entries if name.endswith(suffix) and not may_be_picture(name)
-        ]
+        """Return the names of files that end in `suffix` and are no images."""
+        return [name for name in self._entries if name.endswith(suffix) and not may_be_image(name)]
 
     def holds(self, wanted: Callable[[str], bool]) -> bool:
         """Say whether a file with a wanted name (without folders) is in the archive."""

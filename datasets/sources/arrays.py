@@ -1,4 +1,4 @@
-"""Pictures in arrays: .npy, .npz and HDF5 files."""
+"""Images in arrays: .npy, .npz and HDF5 files."""
 
 import functools
 import zipfile
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.pictures import PictureError
 from datasets.sources.item import Item
 from datasets.sources.source import Source, file_identity
 from dnnlib.errors import UserError
+from dnnlib.image_files import ImageError
 
 _IMAGE_KEYS = ("images", "image", "data", "x", "x_train", "imgs", "arr_0")
 _LABEL_KEYS = ("labels", "label", "y", "y_train")
@@ -19,7 +19,7 @@ _LABEL_KEYS = ("labels", "label", "y", "y_train")
 
 @dataclass(frozen=True)
 class ArrayRow:
-    """One picture of an array in a file."""
+    """One image of an array in a file."""
 
     path: str
     key: str  # "" in a .npy file
@@ -29,23 +29,23 @@ class ArrayRow:
     offset: float
 
     def load(self) -> np.ndarray:
-        """Read the picture as uint8 [H, W] or [H, W, C]."""
+        """Read the image as uint8 [H, W] or [H, W, C]."""
         try:
             pixels = np.asarray(open_arrays(self.path)[self.key][self.row])
         except (OSError, ValueError, RuntimeError) as error:
-            raise PictureError(f"cannot be read ({error})") from error
+            raise ImageError(f"cannot be read ({error})") from error
         if self.planar:
             pixels = pixels.transpose(1, 2, 0)
         if pixels.dtype == np.uint8:
             return np.ascontiguousarray(pixels)
         values = pixels.astype(np.float32) * self.scale + self.offset
         if not np.isfinite(values).all():
-            raise PictureError("has values that are not finite")
+            raise ImageError("has values that are not finite")
         return np.ascontiguousarray(np.rint(values).clip(0, 255).astype(np.uint8))
 
 
 class ArrayFile(Source):
-    """The first axis of an array [N, H, W], [N, H, W, C] or [N, C, H, W] counts the pictures."""
+    """The first axis of an array [N, H, W], [N, H, W, C] or [N, C, H, W] counts the images."""
 
     def __init__(self, path: Path):
         super().__init__(path)
@@ -55,7 +55,7 @@ class ArrayFile(Source):
         if self._key is None:
             found = ", ".join(f"{key or 'array'} {list(arrays[key].shape)}" for key in arrays)
             raise UserError(
-                f"{path}: no array of pictures [N, H, W, C] in it (found {found or 'nothing'})"
+                f"{path}: no array of images [N, H, W, C] in it (found {found or 'nothing'})"
             )
         shape = arrays[self._key].shape
         self._rows = shape[0]
@@ -65,11 +65,11 @@ class ArrayFile(Source):
 
     @property
     def count(self) -> int:
-        """How many pictures there are."""
+        """How many images there are."""
         return self._rows
 
     def items(self) -> Iterator[Item]:
-        """Yield all pictures, in their order in the array."""
+        """Yield all images, in their order in the array."""
         for row in range(self._rows):
             content = ArrayRow(str(self.path), self._key, row, self._planar, *self._range)
             label = None if self._labels is None else self._labels[row]
@@ -94,7 +94,7 @@ class ArrayFile(Source):
 def _find_range(path: Path, images) -> tuple[float, float]:
     """Return (scale, offset) that bring values to 0..255: from 0..1, -1..1, 16 bits or as they are.
 
-    What floats mean is seen in a few pictures from all over the array.
+    What floats mean is seen in a few images from all over the array.
     """
     kind = images.dtype.kind
     if kind == "b":
@@ -102,7 +102,7 @@ def _find_range(path: Path, images) -> tuple[float, float]:
     if kind in "iu":
         return (255 / 65535, 0.0) if images.dtype == np.uint16 else (1.0, 0.0)
     if kind != "f":
-        raise UserError(f"{path}: an array of {images.dtype} holds no pictures; numbers are wanted")
+        raise UserError(f"{path}: an array of {images.dtype} holds no images; numbers are wanted")
     rows = sorted({row * len(images) // 16 for row in range(16)})
     sample = np.nan_to_num(np.stack([np.asarray(images[row], np.float32) for row in rows]))
     if sample.max() > 1.5:

@@ -1,4 +1,4 @@
-"""A folder of picture files, with all folders inside it."""
+"""A folder of image files, with all folders inside it."""
 
 import functools
 import hashlib
@@ -6,22 +6,22 @@ import os
 from collections.abc import Iterator
 
 from datasets.sources.item import Item, WholeFile
-from datasets.sources.source import Source, may_be_picture
+from datasets.sources.source import Source, may_be_image
 
 
 class Folder(Source):
-    """Pictures in the order of their sorted paths (as the official program takes them)."""
+    """Images in the order of their sorted paths (as the official program takes them)."""
 
     kind = "folder"
 
     @functools.cached_property
     def count(self) -> int:
-        """Files that may be pictures."""
-        return sum(1 for _ in self._files(pictures=True))
+        """Files that may be images."""
+        return sum(1 for _ in self._files(images=True))
 
     def items(self) -> Iterator[Item]:
-        """Yield all files that may be pictures."""
-        for name, entry in self._files(pictures=True):
+        """Yield all files that may be images."""
+        for name, entry in self._files(images=True):
             yield Item(name, WholeFile(entry.path))
 
     def read_text(self, name: str) -> bytes | None:
@@ -31,18 +31,18 @@ class Folder(Source):
 
     def other_files(self, suffix: str) -> list[str]:
         """Return the names of files that end in `suffix`."""
-        return [name for name, _ in self._files(pictures=False) if name.endswith(suffix)]
+        return [name for name, _ in self._files(images=False) if name.endswith(suffix)]
 
     def identity(self) -> str:
         """Return a digest of all names and sizes."""
         digest = hashlib.sha256()
-        for name, entry in self._files(pictures=True):
+        for name, entry in self._files(images=True):
             digest.update(f"{name}\0{entry.stat().st_size}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
-    def _files(self, *, pictures: bool) -> Iterator[tuple[str, os.DirEntry]]:
+    def _files(self, *, images: bool) -> Iterator[tuple[str, os.DirEntry]]:
         for name, entry in _walk(str(self.path), ""):
-            if may_be_picture(name) == pictures:
+            if may_be_image(name) == images:
                 yield name, entry
 
 

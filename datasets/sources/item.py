@@ -1,4 +1,4 @@
-"""One picture of a source, and how a worker process gets at its bytes."""
+"""One image of a source, and how a worker process gets at its bytes."""
 
 import functools
 import os
@@ -8,21 +8,21 @@ from typing import Protocol
 
 import numpy as np
 
-from datasets.pictures import PictureError
+from dnnlib.image_files import ImageError
 
 STORED, DEFLATED = 0, 8  # methods of zip files
 
 
 class Reference(Protocol):
-    """Where a picture is; small, so that it can be sent to another process."""
+    """Where an image is; small, so that it can be sent to another process."""
 
     def load(self) -> bytes | np.ndarray:
-        """Return the bytes of a picture file, or pixels [H, W] or [H, W, C] uint8."""
+        """Return the bytes of an image file, or pixels [H, W] or [H, W, C] uint8."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture of a source. `label`: what the source itself knows, if it does."""
+    """An image of a source. `label`: what the source itself knows, if it does."""
 
     name: str  # path inside the source, with "/"
     content: Reference
@@ -31,18 +31,18 @@ class Item:
 
 @dataclass(frozen=True)
 class Unusable:
-    """A picture of which it is known beforehand that it cannot be used."""
+    """An image of which it is known beforehand that it cannot be used."""
 
     reason: str
 
     def load(self) -> bytes:
         """Say why."""
-        raise PictureError(self.reason)
+        raise ImageError(self.reason)
 
 
 @dataclass(frozen=True)
 class WholeFile:
-    """A picture file."""
+    """An image file."""
 
     path: str
 
@@ -52,12 +52,12 @@ class WholeFile:
             with open(self.path, "rb") as file:
                 return file.read()
         except OSError as error:
-            raise PictureError(f"cannot be read ({error.strerror})") from error
+            raise ImageError(f"cannot be read ({error.strerror})") from error
 
 
 @dataclass(frozen=True)
 class FileSlice:
-    """A picture file inside a tar file."""
+    """An image file inside a tar file."""
 
     path: str
     offset: int
@@ -70,7 +70,7 @@ class FileSlice:
 
 @dataclass(frozen=True)
 class ZipEntry:
-    """A picture file inside a zip file, read without looking at the list of its entries again."""
+    """An image file inside a zip file, read without looking at the list of its entries again."""
 
     path: str
     header: int  # where its local header starts
@@ -87,11 +87,11 @@ class ZipEntry:
             try:
                 content = zlib.decompress(content, wbits=-15)
             except zlib.error as error:
-                raise PictureError("damaged (the archive's entry does not unpack)") from error
+                raise ImageError("damaged (the archive's entry does not unpack)") from error
         elif self.method != STORED:
-            raise PictureError(f"packed with method {self.method}; only deflate is read")
+            raise ImageError(f"packed with method {self.method}; only deflate is read")
         if zlib.crc32(content) != self.crc:
-            raise PictureError("damaged (the archive's checksum disagrees)")
+            raise ImageError("damaged (the archive's checksum disagrees)")
         return content
 
 
@@ -99,7 +99,7 @@ def read_slice(path: str, offset: int, size: int) -> bytes:
     """Read `size` bytes of a file that stays open for the next time."""
     content = os.pread(_descriptor(path), size, offset)
     if len(content) != size:
-        raise PictureError("cut off (the archive ends before)")
+        raise ImageError("cut off (the archive ends before)")
     return content
 
 

@@ -1,6 +1,6 @@
-"""Pictures in an LMDB database, as LSUN is published: a read-only walk through its B+ tree.
+"""Images in an LMDB database, as LSUN is published: a read-only walk through its B+ tree.
 
-The file format (version 1, 64 bits, little-endian) is that of OpenLDAP's mdb.c. Each picture is one
+The file format (version 1, 64 bits, little-endian) is that of OpenLDAP's mdb.c. Each image is one
 stretch of bytes in the file, so that worker processes read it like a part of an archive; the lmdb
 package is not needed.
 """
@@ -81,7 +81,7 @@ class LmdbDatabase(Source):
             if kind & (_SUB_DATABASE | _DUPLICATES):
                 raise UserError(
                     f"{self._file}: holds databases inside a database, which is not LSUN's layout; "
-                    "export its pictures to a folder"
+                    "export its images to a folder"
                 )
             key = content[start + place + 8 : start + place + 8 + key_bytes]
             value = start + place + 8 + key_bytes

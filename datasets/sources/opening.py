@@ -31,7 +31,7 @@ def open_source(source: str, workspace: Path) -> Source:
         hint = suggest(source, ["demo", *CATALOGUE])
         raise UserError(
             f"{source}: no such folder or file{hint or '.'} Give a "
-            "folder or an archive of pictures, demo for the embedded pictures, or a data set by "
+            "folder or an archive of images, demo for the embedded images, or a data set by "
             f"name ({', '.join(CATALOGUE)})"
         )
     if is_lmdb(path):
@@ -49,12 +49,12 @@ def open_source(source: str, workspace: Path) -> Source:
         return _look_inside(archive, archive.plain, workspace)
     raise UserError(
         f"{source}: not a kind of source that is known (a folder, a zip or tar file, LMDB, HDF5, "
-        "npy, npz or record files); put the pictures into a folder"
+        "npy, npz or record files); put the images into a folder"
     )
 
 
 def _look_inside(archive: Archive, file: Path, workspace: Path) -> Source:
-    """Return the data set inside an archive, unpacked in `workspace`, or the archive of pictures.
+    """Return the data set inside an archive, unpacked in `workspace`, or the archive of images.
 
     LSUN's zips hold an LMDB database, those of the GANformer's authors record files.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets.sources.item import Item
 
-# Files that come along with pictures. Everything else is tried, whatever its name says.
+# Files that come along with images. Everything else is tried, whatever its name says.
 OTHER_SUFFIXES = frozenset(
     f".{suffix}"
     for suffixes in (
@@ -19,9 +19,9 @@ OTHER_SUFFIXES = frozenset(
 
 
 class Source:
-    """Pictures to be prepared. `items` gives them in an order that never changes."""
+    """Images to be prepared. `items` gives them in an order that never changes."""
 
-    kind = "pictures"
+    kind = "images"
     label_names: list[str] | None = None  # of the labels that the items bring along
 
     ratio: float | None = None  # height / width of the useful part, where it is known already
@@ -35,7 +35,7 @@ class Source:
         return None
 
     def items(self) -> Iterator[Item]:
-        """Yield all pictures in order."""
+        """Yield all images in order."""
         raise NotImplementedError
 
     def read_text(self, name: str) -> bytes | None:
@@ -43,7 +43,7 @@ class Source:
         return None
 
     def other_files(self, suffix: str) -> list[str]:
-        """Return the names of files of the source that end so and are no pictures."""
+        """Return the names of files of the source that end so and are no images."""
         return []
 
     def identity(self) -> str:
@@ -51,7 +51,7 @@ class Source:
         raise NotImplementedError
 
 
-def may_be_picture(name: str) -> bool:
+def may_be_image(name: str) -> bool:
     """Say whether a file is worth trying; hidden files and Mac's shadows are not."""
     parts = name.split("/")
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)

@@ -1,4 +1,4 @@
-"""Pictures of a TensorFlow Datasets builder: `tfds:NAME` or `tfds:NAME:SPLIT`."""
+"""Images of a TensorFlow Datasets builder: `tfds:NAME` or `tfds:NAME:SPLIT`."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,17 +16,17 @@ PREFIX = "tfds:"
 
 @dataclass(frozen=True)
 class Pixels:
-    """A picture that is already here."""
+    """An image that is already here."""
 
     pixels: np.ndarray  # uint8 [H, W, C]
 
     def load(self) -> np.ndarray:
-        """Return the picture."""
+        """Return the image."""
         return self.pixels
 
 
 class TfdsBuilder(Source):
-    """The pictures (feature `image`) of one split, in the order of its files."""
+    """The images (feature `image`) of one split, in the order of its files."""
 
     kind = "tfds"
 
@@ -53,11 +53,11 @@ class TfdsBuilder(Source):
 
     @property
     def count(self) -> int:
-        """How many pictures the split has."""
+        """How many images the split has."""
         return self._builder.info.splits[self._split].num_examples
 
     def items(self) -> Iterator[Item]:
-        """Yield all pictures."""
+        """Yield all images."""
         stream = self._builder.as_dataset(split=self._split, shuffle_files=False)
         for number, example in enumerate(stream.as_numpy_iterator()):
             label = None

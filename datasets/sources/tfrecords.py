@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from datasets.opening import locate_images, open_records
-from datasets.pictures import PictureError
 from datasets.records import RecordError, parse_message
 from datasets.shards import find_levels, is_record_file
 from datasets.sources.item import Item, read_slice
 from datasets.sources.source import Source, file_identity
+from dnnlib.image_files import ImageError
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RecordImage:
                 return data
             pixels = np.frombuffer(data, np.uint8).reshape(features["shape"])  # [C, H, W]
         except (KeyError, ValueError, AttributeError) as error:
-            raise PictureError("the record holds no image") from error
+            raise ImageError("the record holds no image") from error
         return np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
 
@@ -86,4 +86,4 @@ def _parse(path: str, offset: int, size: int) -> dict:
     try:
         return parse_message(read_slice(path, offset, size))
     except RecordError as error:
-        raise PictureError(str(error)) from error
+        raise ImageError(str(error)) from error

@@ -1,4 +1,4 @@
-"""A data set back to a folder of pictures."""
+"""A data set back to a folder of images."""
 
 import json
 from pathlib import Path
@@ -35,4 +35,4 @@ def extract(
         if records.label_names:
             text = json.dumps({"labels": labels, "label_names": records.label_names})
             (folder / "dataset.json").write_text(text, encoding="utf-8")
-    return f"{count:,} pictures in {out}"
+    return f"{count:,} images in {out}"

@@ -1,4 +1,4 @@
-"""What a data set holds: facts, statistics of colours and labels, a sheet of pictures."""
+"""What a data set holds: facts, statistics of colours and labels, a sheet of images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ class Statistics:
 
 
 def inspect(directory: Path, *, resolution: int | None = None, sheet: Path | None = None) -> str:
-    """Return a description of a data set; write a sheet of its pictures to `sheet`, if given."""
+    """Return a description of a data set; write a sheet of its images to `sheet`, if given."""
     records = open_records(directory, resolution)
     statistics, shown = _measure(records)
     if sheet is not None:
@@ -31,7 +31,7 @@ def inspect(directory: Path, *, resolution: int | None = None, sheet: Path | Non
 
 
 def tile(images: list[np.ndarray]) -> Image.Image:
-    """Return one picture with all `images` [H, W, C] in rows, about twice as wide as high."""
+    """Return one image with all `images` [H, W, C] in rows, about twice as wide as high."""
     columns = max(1, int(np.ceil(np.sqrt(2 * len(images)))))
     height, width, channels = images[0].shape
     rows = -(-len(images) // columns)

@@ -60,10 +60,10 @@ def test_bad_sources(pictures, tmp_path):
     out = tmp_path / "set"
     expect(prepare_data(tmp_path / "none", "--out", out), "none", "no such folder or file")
     (tmp_path / "empty").mkdir()
-    expect(prepare_data(tmp_path / "empty", "--out", out), "no picture")
+    expect(prepare_data(tmp_path / "empty", "--out", out), "no image")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.png").write_text("hello")
-    expect(prepare_data(tmp_path / "texts", "--out", out), "no picture", "a.png: not a picture")
+    expect(prepare_data(tmp_path / "texts", "--out", out), "no image", "a.png: not an image")
     picture = next(pictures.rglob("*.webp"))
     expect(prepare_data(picture, "--out", out), "folder")
     expect(prepare_data(), "required")

@@ -1,4 +1,4 @@
-"""From the bytes of any picture file to RGB or grey pixels."""
+"""From the bytes of any image file to RGB or grey pixels."""
 
 import io
 import warnings
@@ -13,34 +13,34 @@ _STARTS = {b"\x89PNG\r\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF"}
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
-class PictureError(Exception):
-    """This picture cannot be used; the message says why."""
+class ImageError(Exception):
+    """This image cannot be used; the message says why."""
 
 
 def decode(content: bytes | np.ndarray) -> Image.Image:
-    """Decode a picture file (whatever its name says) or take an array [H, W] or [H, W, C].
+    """Decode an image file (whatever its name says) or take an array [H, W] or [H, W, C].
 
     Of an animation the first frame; turned upright as its EXIF orientation says.
     """
     if isinstance(content, np.ndarray):
         return _from_array(content)
     if not content:
-        raise PictureError("the file is empty")
+        raise ImageError("the file is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd but readable files
-            picture = Image.open(io.BytesIO(content), formats=_likely_formats(content))
-            picture.load()
-            ImageOps.exif_transpose(picture, in_place=True)
-            return picture
+            image = Image.open(io.BytesIO(content), formats=_likely_formats(content))
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return image
     except Image.UnidentifiedImageError as error:
-        raise PictureError("not a picture in a format that Pillow reads") from error
+        raise ImageError("not an image in a format that Pillow reads") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(f"too large ({error})") from error
+        raise ImageError(f"too large ({error})") from error
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, KeyError) as error:
-        raise PictureError(f"damaged ({error})") from error
+        raise ImageError(f"damaged ({error})") from error
     except Exception as error:  # decoders of rare formats raise whatever they like
-        raise PictureError(f"damaged ({type(error).__name__}: {error})") from error
+        raise ImageError(f"damaged ({type(error).__name__}: {error})") from error
 
 
 def _likely_formats(content: bytes) -> list[str] | None:
@@ -51,26 +51,26 @@ def _likely_formats(content: bytes) -> list[str] | None:
     return ["WEBP"] if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else None
 
 
-def convert(picture: Image.Image, *, channels: str, alpha: str) -> Image.Image:
-    """Return `picture` in mode RGB or L.
+def convert(image: Image.Image, *, channels: str, alpha: str) -> Image.Image:
+    """Return `image` in mode RGB or L.
 
     alpha: "drop" (as the official program does: colours as stored) or "composite:COLOUR".
     """
-    picture = _to_eight_bits(picture)
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    if picture.mode in _ALPHA_MODES:
-        picture = picture.convert("RGBA")
+    image = _to_eight_bits(image)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode in _ALPHA_MODES:
+        image = image.convert("RGBA")
         if alpha != "drop":
-            background = Image.new("RGBA", picture.size, composite_colour(alpha))
-            picture = Image.alpha_composite(background, picture)
-        picture = picture.convert("RGB")
-    if picture.mode == CHANNELS[channels]:
-        return picture
+            background = Image.new("RGBA", image.size, composite_colour(alpha))
+            image = Image.alpha_composite(background, image)
+        image = image.convert("RGB")
+    if image.mode == CHANNELS[channels]:
+        return image
     try:
-        return picture.convert(CHANNELS[channels])
+        return image.convert(CHANNELS[channels])
     except ValueError as error:
-        raise PictureError(f"colour mode {picture.mode} cannot be converted") from error
+        raise ImageError(f"colour mode {image.mode} cannot be converted") from error
 
 
 def composite_colour(alpha: str) -> tuple[int, int, int]:
@@ -87,19 +87,19 @@ def composite_colour(alpha: str) -> tuple[int, int, int]:
         ) from error
 
 
-def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    """Scale 16-bit, 32-bit and float grey pictures, which Pillow would clip at 255."""
-    if picture.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(picture).astype(np.uint32) * 255 // 65535).astype("u1"))
-    if picture.mode == "I":
-        values = np.asarray(picture)
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit, 32-bit and float grey images, which Pillow would clip at 255."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint32) * 255 // 65535).astype("u1"))
+    if image.mode == "I":
+        values = np.asarray(image)
         scale = 65535 if values.max() > 255 else 255
         return Image.fromarray((values.clip(0, scale) * 255 // scale).astype(np.uint8))
-    if picture.mode == "F":
-        values = np.nan_to_num(np.asarray(picture))
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image))
         scale = 255 if values.max() <= 1 else 1
         return Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
-    return picture
+    return image
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -107,5 +107,5 @@ def _from_array(array: np.ndarray) -> Image.Image:
         array = array[:, :, 0]
     channels_fit = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (2, 3, 4))
     if array.dtype != np.uint8 or not channels_fit or 0 in array.shape:
-        raise PictureError(f"an array of {array.dtype} {list(array.shape)} is no picture")
+        raise ImageError(f"an array of {array.dtype} {list(array.shape)} is no image")
     return Image.fromarray(np.ascontiguousarray(array))

@@ -1,4 +1,4 @@
-"""Pictures to compare: folders of picture files, npz files of pictures, stored statistics."""
+"""Images to compare: folders of image files, npz files of images, stored statistics."""
 
 import functools
 import hashlib
@@ -17,11 +17,11 @@ from metrics.extraction import Gaussian
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 
-class Pictures(Protocol):
+class ImageSource(Protocol):
     """What can be compared.
 
     digest: of the content. count: how many there are; None: as many as wanted. preparation: what
-    is done to the content, for the record. statistics: given in place of pictures, or None.
+    is done to the content, for the record. statistics: given in place of images, or None.
     """
 
     name: str
@@ -31,11 +31,11 @@ class Pictures(Protocol):
     statistics: Gaussian | None
 
     def images(self, count: int) -> Iterator[np.ndarray]:
-        """Yield `count` pictures uint8 [H, W, C]."""
+        """Yield `count` images uint8 [H, W, C]."""
 
 
-class FolderPictures:
-    """All picture files below a directory, in the order of their paths."""
+class FolderImages:
+    """All image files below a directory, in the order of their paths."""
 
     statistics = None
     preparation: dict[str, Any] = {}
@@ -45,7 +45,7 @@ class FolderPictures:
         self.paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES)
         self.count = len(self.paths)
         if not self.paths:
-            raise UserError(f"{directory} holds no pictures ({', '.join(SUFFIXES)})")
+            raise UserError(f"{directory} holds no images ({', '.join(SUFFIXES)})")
 
     @functools.cached_property
     def digest(self) -> str:
@@ -56,17 +56,17 @@ class FolderPictures:
         return total.hexdigest()
 
     def images(self, count: int) -> Iterator[np.ndarray]:
-        """Yield pictures as RGB; transparency is dropped."""
+        """Yield images as RGB; transparency is dropped."""
         for path in self.paths[:count]:
             try:
-                with Image.open(path) as picture:
-                    yield np.asarray(picture.convert("RGB"))
+                with Image.open(path) as image:
+                    yield np.asarray(image.convert("RGB"))
             except (OSError, SyntaxError, ValueError) as error:
-                raise UserError(f"{path}: not a picture, or a damaged one ({error})") from None
+                raise UserError(f"{path}: not an image, or a damaged one ({error})") from None
 
 
-class ArrayPictures:
-    """The pictures uint8 [N, H, W, C] of an npz file, as OpenAI's evaluations use (`arr_0`).
+class ArrayImages:
+    """The images uint8 [N, H, W, C] of an npz file, as OpenAI's evaluations use (`arr_0`).
 
     They are read one by one; memory does not grow with their number.
     """
@@ -89,7 +89,7 @@ class ArrayPictures:
         return total.hexdigest()
 
     def images(self, count: int) -> Iterator[np.ndarray]:
-        """Yield pictures as stored."""
+        """Yield images as stored."""
         size = int(np.prod(self._shape))
         with self._open() as (file, _):
             for _ in range(min(count, self.count)):
@@ -103,7 +103,7 @@ class ArrayPictures:
 
 
 class _OpenArray:
-    """Context of (file positioned at the first picture, shape) of an array inside an npz file."""
+    """Context of (file positioned at the first image, shape) of an array inside an npz file."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -138,18 +138,18 @@ class StoredStatistics:
     def images(self, count: int) -> Iterator[np.ndarray]:
         """There are none."""
         raise UserError(
-            f"{self.name} holds statistics, not pictures: they serve the Frechet distance only"
+            f"{self.name} holds statistics, not images: they serve the Frechet distance only"
         )
 
 
-def open_pictures(path: Path) -> Pictures:
-    """Open a folder of pictures, or an npz file with pictures (`arr_0`) or with `mu` and `sigma`.
+def open_images(path: Path) -> ImageSource:
+    """Open a folder of images, or an npz file with images (`arr_0`) or with `mu` and `sigma`.
 
     An npz that has both, such as OpenAI's reference batches, is taken as statistics. Raises
     UserError if there is nothing of the kind.
     """
     if path.is_dir():
-        return FolderPictures(path)
+        return FolderImages(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist; give a directory or an npz file")
     try:
@@ -157,8 +157,8 @@ def open_pictures(path: Path) -> Pictures:
             if {"mu", "sigma"} <= set(arrays):
                 return StoredStatistics(path, arrays["mu"], arrays["sigma"])
             if "arr_0" in arrays:
-                return ArrayPictures(path)
+                return ArrayImages(path)
             names = ", ".join(itertools.islice(arrays, 5))
     except (ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is no npz file ({error})") from None
-    raise UserError(f"{path} holds neither arr_0 (pictures) nor mu and sigma, but {names}")
+    raise UserError(f"{path} holds neither arr_0 (images) nor mu and sigma, but {names}")
