@@ -3,14 +3,14 @@
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
 from datasets.preparation import Preparation
 from datasets.records import frame, image_message
-from datasets.shaping import halve, shape_image
+from datasets.shaping import divide_by_alpha, halve, premultiply, shape_image
 from datasets.sources.item import Reference
 from dnnlib.image_files import ImageError, convert, decode
 
@@ -30,6 +30,7 @@ class Outcome:
     records: list[bytes]  # framed as in the file
     digest: bytes  # sha256 of the source's bytes
     problem: str | None = None
+    remarks: list[str] = field(default_factory=list)  # what is odd about an image that is used
 
 
 def convert_all(tasks: Sequence[Task], preparation: Preparation) -> list[Outcome]:
@@ -39,25 +40,31 @@ def convert_all(tasks: Sequence[Task], preparation: Preparation) -> list[Outcome
 
 def convert_one(task: Task, preparation: Preparation) -> Outcome:
     """Convert one image."""
-    digest = b""
+    digest, remarks = b"", []
     try:
-        content = task.content.load()
+        content = task.content.load(preparation.most_bytes)
         digest = hashlib.sha256(content).digest()
-        image = prepare_image(content, preparation)
+        image = prepare_image(content, preparation, remarks)
+        return Outcome(_records(image, task.label, preparation), digest, remarks=remarks)
     except ImageError as error:
         return Outcome([], digest, str(error))
-    return Outcome(_records(image, task.label, preparation), digest)
+    except MemoryError:
+        return Outcome([], digest, "needs more memory than there is")
 
 
-def prepare_image(content: bytes | np.ndarray, preparation: Preparation) -> np.ndarray:
-    """Return the image as [C, H, W] uint8."""
-    image = convert(decode(content), channels=preparation.channels, alpha=preparation.alpha)
+def prepare_image(
+    content: bytes | np.ndarray, preparation: Preparation, remarks: list[str] | None = None
+) -> np.ndarray:
+    """Return the image as [C, H, W] uint8. remarks: what is odd about it is added."""
+    image = decode(content, max_pixels=preparation.max_pixels, remarks=remarks)
+    image = convert(image, channels=preparation.channels, alpha=preparation.alpha)
     image = shape_image(
         image,
         resolution=preparation.resolution,
         crop=preparation.crop,
         ratio=preparation.ratio,
         filter=preparation.filter,
+        max_pixels=preparation.max_pixels,
     )
     pixels = np.asarray(image)
     pixels = pixels.reshape(*pixels.shape[:2], -1)  # [H, W, C]
@@ -67,11 +74,11 @@ def prepare_image(content: bytes | np.ndarray, preparation: Preparation) -> np.n
 def _records(image: np.ndarray, label: np.ndarray | None, preparation: Preparation) -> list[bytes]:
     if preparation.encoding == "png":
         return [frame(image_message(_png(image), image.shape, label))]
-    records = []
-    level = image.astype(np.float32)
-    for number in range(len(preparation.levels)):
-        level = level if number == 0 else halve(level)
-        pixels = np.rint(level).clip(0, 255).astype(np.uint8)
+    records = [frame(image_message(image.tobytes(), image.shape, label))]
+    level = premultiply(image.astype(np.float32))
+    for _ in preparation.levels[1:]:
+        level = halve(level)
+        pixels = np.rint(divide_by_alpha(level)).clip(0, 255).astype(np.uint8)
         records.append(frame(image_message(pixels.tobytes(), pixels.shape, label)))
     return records
 

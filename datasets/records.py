@@ -1,8 +1,9 @@
 """TFRecord framing and `tf.train.Example` messages, written and read without TensorFlow.
 
+Kept beside TensorFlow's own writer, so that workers of prepare_data.py do without it.
+
 A record in the file:  length (8 bytes), checksum of the length (4), message, its checksum (4).
-Kept beside TensorFlow's own writer, so that the worker processes of prepare_data.py need no
-TensorFlow. The message of an image: `shape` (3 int64: C, H, W), `data` (C*H*W bytes, or a PNG file) and, where
+The message of an image: `shape` (3 int64: C, H, W), `data` (C*H*W bytes, or a PNG file) and, where
 there are labels, `label` (floats). https://protobuf.dev/programming-guides/encoding
 """
 

@@ -4,7 +4,6 @@ Training reads single images in random order; over a network each would be a req
 """
 
 import contextlib
-import fcntl
 import hashlib
 import importlib
 import os
@@ -17,7 +16,7 @@ import tensorflow as tf
 from datasets.manifest import MANIFEST_FILE
 from datasets.shards import is_record_file
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_file
+from dnnlib.files import atomic_file, lock
 from dnnlib.progress import track
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)")  # pathlib makes one slash of two
@@ -68,8 +67,8 @@ def _copy(url: str, states: dict) -> Path:
     cache = Path(os.environ.get("GANSFORMER_CACHE", "~/.cache/gansformer")).expanduser()
     target = cache / "data" / f"{url.rpartition('/')[2]}-{digest}"
     target.mkdir(parents=True, exist_ok=True)
-    with open(target / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(target / ".lock", "w") as file:
+        lock(file, wait=True)
         missing = [name for name in states if not (target / name).exists()]
         needed = sum(states[name].length for name in missing)
         if needed > shutil.disk_usage(target).free:

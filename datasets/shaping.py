@@ -9,6 +9,8 @@ import math
 import numpy as np
 from PIL import Image
 
+from dnnlib.image_files import MAX_PIXELS, require_pixels
+
 CROPS = ("square", "ratio", "pad", "stretch")
 FILTERS = ("lanczos", "box", "bicubic", "area")
 _PILLOW_FILTERS = {
@@ -19,21 +21,34 @@ _PILLOW_FILTERS = {
 
 
 def shape_image(
-    image: Image.Image, *, resolution: int, crop: str, ratio: float | None, filter: str
+    image: Image.Image,
+    *,
+    resolution: int,
+    crop: str,
+    ratio: float | None,
+    filter: str,
+    max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
-    """Return `image` as a square of `resolution` pixels."""
-    return resize(to_square(image, crop=crop, ratio=ratio), resolution, filter=filter)
+    """Return `image` as a square of `resolution` pixels; ImageError if that takes too many."""
+    square = to_square(image, crop=crop, ratio=ratio, max_pixels=max_pixels)
+    if filter == "area":
+        require_pixels(max(square.size), resolution, max_pixels, what="table of shares")
+    return resize(square, resolution, filter=filter)
 
 
-def to_square(image: Image.Image, *, crop: str, ratio: float | None = None) -> Image.Image:
+def to_square(
+    image: Image.Image, *, crop: str, ratio: float | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Return a square image ("stretch" leaves that to resizing)."""
+    if crop == "stretch":
+        return image
     if crop == "square":
         return centre_crop(image, 1.0)
     if crop == "ratio":
-        return pad_to_square(centre_crop(image, ratio))
-    if crop == "pad":
-        return pad_to_square(image)
-    return image
+        image = centre_crop(image, ratio)
+    size = max(image.size)
+    require_pixels(size, size, max_pixels, what="square with bands")
+    return pad_to_square(image)
 
 
 def centre_crop(image: Image.Image, ratio: float) -> Image.Image:
@@ -82,11 +97,32 @@ def halve(image: np.ndarray) -> np.ndarray:
     ) * np.float32(0.25)
 
 
+def premultiply(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Multiply colours by their alpha, so that they count in an average as far as they are seen.
+
+    values: float32 with channels along `axis`; only four of them (RGBA) are changed.
+    """
+    if values.ndim < 3 or values.shape[axis] != 4:
+        return values
+    colours, alpha = np.split(values, [3], axis)
+    return np.concatenate([colours * (alpha / 255), alpha], axis)
+
+
+def divide_by_alpha(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Undo `premultiply`; colours of alpha 0 are black."""
+    if values.ndim < 3 or values.shape[axis] != 4:
+        return values
+    colours, alpha = np.split(values, [3], axis)
+    shown = np.divide(255, alpha, out=np.zeros_like(alpha), where=alpha > 0)
+    return np.concatenate([colours * shown, alpha], axis)
+
+
 def _resize_by_area(image: Image.Image, resolution: int) -> Image.Image:
     """Average exactly the area that each new pixel covers (Pillow's box takes whole pixels)."""
-    values = np.asarray(image, np.float32)  # [H, W] or [H, W, C]
+    values = premultiply(np.asarray(image, np.float32), -1)  # [H, W] or [H, W, C]
     values = np.tensordot(_coverage(values.shape[0], resolution), values, axes=(1, 0))
     values = np.moveaxis(np.tensordot(_coverage(values.shape[1], resolution), values, (1, 1)), 0, 1)
+    values = divide_by_alpha(values, -1)
     return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8))
 
 

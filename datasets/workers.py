@@ -17,6 +17,7 @@ from dnnlib.errors import UserError
 
 BYTES_A_PORTION = 1 << 20  # of prepared pixels that a worker hands over at once
 PORTIONS_AHEAD = 3  # a worker
+MOST_WORKERS = 256
 _WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # NumPy's threads would only wait, on a core each
     # The C library gives the memory of each image back to the system, to ask for it again.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.sources.item import Item
+from datasets.sources.item import MOST_BYTES, Item
 from datasets.sources.source import Source
 from dnnlib.errors import UserError
 
@@ -20,7 +20,7 @@ class Pixels:
 
     pixels: np.ndarray  # uint8 [H, W, C]
 
-    def load(self) -> np.ndarray:
+    def load(self, most_bytes: int = MOST_BYTES) -> np.ndarray:
         """Return the image."""
         return self.pixels
 
@@ -62,10 +62,15 @@ class TfdsBuilder(Source):
         for number, example in enumerate(stream.as_numpy_iterator()):
             label = None
             if self.label_names:
-                label = np.eye(len(self.label_names), dtype=np.float32)[example["label"]]
+                label = np.zeros(len(self.label_names), np.float32)
+                label[example["label"]] = 1
             yield Item(f"{number:08d}", Pixels(example["image"]), label)
 
     def identity(self) -> str:
         """Return a digest of the full name with its version."""
         name = f"{self._builder.info.full_name} {self._split} {self.count}"
         return hashlib.sha256(name.encode()).hexdigest()
+
+    def state(self) -> str:
+        """The same: a version of a builder does not change."""
+        return self.identity()

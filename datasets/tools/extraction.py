@@ -19,6 +19,8 @@ def extract(
     directory: Path, out: Path, *, resolution: int | None = None, max_images: int | None = None
 ) -> str:
     """Write all images as PNG files, and their labels as dataset.json in StyleGAN2-ADA's form."""
+    if max_images is not None and max_images < 1:
+        raise UserError(f"at most {max_images} images: give a positive number")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is already there; choose another --out")
     records = open_records(directory, resolution)

@@ -297,7 +297,7 @@ def test_two_at_once_do_not_mix(pictures, tmp_path):
 class Deadly:
     """A picture that ends the process that reads it, as the system does when memory runs out."""
 
-    def load(self) -> bytes:
+    def load(self, most_bytes: int) -> bytes:
         os._exit(1)
 
 
