@@ -60,9 +60,12 @@ def prepare(
     try:
         with locked(workspace):
             opened = open_source(source, workspace, read_as=read_as, out=out)
-            for remark in opened.remarks:
-                print(f"{opened.path}: {remark}", file=sys.stderr)
             labeller = choose_labeller(order.labels, opened)
+            for remark in (
+                *(f"{opened.path}: {remark}" for remark in opened.remarks),
+                *labeller.remarks,
+            ):
+                print(remark, file=sys.stderr)
             fingerprint = _fingerprint(opened, labeller, preparation, order)
             if manifest:
                 _require_same(out, manifest, fingerprint)

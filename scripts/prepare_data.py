@@ -114,8 +114,8 @@ def _add_choice_options(choice) -> None:
     )
     choice.add_argument(
         "--labels",
-        help="folders; a table FILE[:COLUMN,COLUMN] (csv, tsv, json, jsonl); attributes of Cartoon Set "
-        "(names with commas between, or: attributes for all); stored (what the source brings)",
+        help="folders; a table FILE[:COLUMN,COLUMN] (csv, tsv, json, jsonl); attributes of Cartoon "
+        "Set (names with commas between, or: attributes for all); stored (what the source brings)",
     )
     choice.add_argument("--strict", action="store_true", help="fail at the first unusable image")
 

@@ -41,7 +41,9 @@ class AttributeFiles(Labeller):
             value, count = attributes.get(name, (-1, variants))
             if count != variants or not 0 <= value < variants:
                 raise ImageError(f"its attribute file has no valid {name}")
-            parts.append(np.eye(variants, dtype=np.float32)[value])
+            part = np.zeros(variants, np.float32)
+            part[value] = 1
+            parts.append(part)
         return np.concatenate(parts)
 
     def _example(self) -> dict[str, tuple[int, int]]:

@@ -13,7 +13,7 @@ from datasets.sources.source import Source
 from dnnlib.errors import UserError
 from dnnlib.image_files import ImageError
 
-_TABLE_ENDINGS = (".csv", ".tsv", ".json")
+_TABLE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".txt")
 
 
 class StoredLabels(Labeller):
@@ -46,9 +46,9 @@ def choose_labeller(wanted: str | None, source: Source) -> Labeller:
         return FolderNames(source)
     if wanted == "stored":
         return StoredLabels(source)
-    file, _, columns = wanted.partition(":")
-    if file.lower().endswith(_TABLE_ENDINGS):
-        return read_table(_read(file, source), _names(columns), origin=file)
+    file, _, columns = (wanted, "", "") if Path(wanted).is_file() else wanted.partition(":")
+    if file.lower().endswith(_TABLE_ENDINGS) or Path(file).is_file():
+        return read_table(_read(file, source), _names(columns), source, origin=file)
     return AttributeFiles(source, [] if wanted == "attributes" else _names(wanted))
 
 

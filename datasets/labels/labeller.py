@@ -1,5 +1,7 @@
 """What gives an image its label."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from datasets.sources.item import Item
@@ -10,6 +12,7 @@ class Labeller:
 
     names: list[str] = []
     digest = ""  # of a table that is no part of the source
+    remarks: Sequence[str] = ()  # what is not used of it
 
     def label(self, item: Item) -> np.ndarray | None:
         """Return the label [len(names)] float32; ImageError if this image has none."""
