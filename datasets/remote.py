@@ -6,7 +6,6 @@ Training reads single images in random order; over a network each would be a req
 import contextlib
 import hashlib
 import importlib
-import os
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ import tensorflow as tf
 
 from datasets.manifest import MANIFEST_FILE
 from datasets.shards import is_record_file
+from dnnlib.cache import cache_directory
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_file, lock
 from dnnlib.progress import track
@@ -64,8 +64,7 @@ def _copy(url: str, states: dict) -> Path:
         raise UserError(f"{url}: no data set (*.tfrecords*) there; check the address")
     facts = [(name, state.length, state.mtime_nsec) for name, state in states.items()]
     digest = hashlib.sha256(repr((url, facts)).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("GANSFORMER_CACHE", "~/.cache/gansformer")).expanduser()
-    target = cache / "data" / f"{url.rpartition('/')[2]}-{digest}"
+    target = cache_directory("data") / f"{url.rpartition('/')[2]}-{digest}"
     target.mkdir(parents=True, exist_ok=True)
     with open(target / ".lock", "w") as file:
         lock(file, wait=True)

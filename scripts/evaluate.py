@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from dnnlib.cache import cache_directory  # noqa: E402
 from dnnlib.cli import ArgumentParser, run  # noqa: E402
+from dnnlib.numbers import WholeNumber, finite_float, seed  # noqa: E402
 from dnnlib.quiet import import_tensorflow  # noqa: E402
-
-CACHE = Path.home() / ".cache" / "gansformer" / "metrics"
 
 
 def make_parser() -> ArgumentParser:
@@ -38,9 +38,11 @@ def make_parser() -> ArgumentParser:
         help="prepared data set, folder or npz of images, or npz with mu and sigma",
     )
     parser.add_argument("--metrics", default="fid50k,is50k,pr50k3", help="names, by commas")
-    parser.add_argument("--num", type=int, help="images, in place of the numbers in the names")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first generated image")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation; 1: none")
+    parser.add_argument(
+        "--num", type=WholeNumber(2), help="images, in place of the numbers in the names"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the first generated image")
+    parser.add_argument("--psi", type=finite_float, default=1.0, help="truncation; 1: none")
     parser.add_argument("--noise", default="random", choices=["random", "const", "none"])
     parser.add_argument(
         "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
@@ -59,7 +61,10 @@ def make_parser() -> ArgumentParser:
 
 def _add_files(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--cache", type=Path, default=CACHE, help="directory of weights and cached statistics"
+        "--cache",
+        type=Path,
+        help="directory of weights and cached statistics; default: $GANSFORMER_CACHE/metrics, or "
+        "~/.cache/gansformer/metrics",
     )
     parser.add_argument(
         "--no-cache", action="store_true", help="neither use nor keep features of real images"
@@ -91,7 +96,7 @@ def main(arguments: list[str]) -> None:
     from training.evaluation import EvaluationOptions, evaluate_models
 
     comparison = Comparison(
-        directory=options.cache,
+        directory=options.cache or cache_directory("metrics"),
         from_file=parse_weight_files(options.from_file),
         cache=not options.no_cache,
         allow_small=options.allow_small,

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from datasets.journal import UNFINISHED
 from datasets.sources.item import Item, Unusable, WholeFile
 from datasets.sources.source import Source, state_line
 from dnnlib.image_folders import FoundFile, LeftAside, reason_to_leave_aside, walk
@@ -49,7 +50,7 @@ class Folder(Source):
         """Return a digest of all names and sizes."""
         digest = hashlib.sha256()
         for file in self._images():
-            if file.status is not None:
+            if file.status is not None and file.problem is None:
                 line = f"{file.name}\0{file.status.st_size}\n"
                 digest.update(line.encode(errors="surrogateescape"))
         return digest.hexdigest()
@@ -59,12 +60,13 @@ class Folder(Source):
         digest = hashlib.sha256()
         for file in self._walk():
             wanted = reason_to_leave_aside(file.name) is None or file.name.endswith(".csv")
-            if wanted and file.status is not None:
+            if wanted and file.status is not None and file.problem is None:
                 digest.update(state_line(file.name, file.status))
         return digest.hexdigest()
 
     def _walk(self) -> Iterator[FoundFile]:
-        return walk(self.path, without=[] if self._out is None else [self._out])
+        without = [] if self._out is None else [self._out, self._out / UNFINISHED]
+        return walk(self.path, without=without)
 
     def _images(self) -> Iterator[FoundFile]:
         left_aside = LeftAside()

@@ -42,9 +42,10 @@ class FeatureNetwork:
         self._squared_distances = compare
 
     def features(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the features of images uint8 [B, H, W, 3], or grey ones [B, H, W, 1]."""
+        """Return the features of images uint8 [B, H, W, 3], or grey ones [B, H, W, 1], or
+        ones with transparency [B, H, W, 4], which is seen on white."""
         images = np.asarray(images)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3, 4):
             raise ValueError(f"{images.dtype} {images.shape} are no images uint8 [B, H, W, 3]")
         images = to_rgb(images)
         if self._mirrored:

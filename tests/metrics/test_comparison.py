@@ -284,7 +284,50 @@ def test_refuses_fewer_pictures_than_features(comparison):
         value = comparison.evaluate(parse_metrics("fid5"), few, many)["fid5"]
     assert np.isfinite(value)
     assert any("covariance has rank 4 of 5" in line for line in comparison.reports)
-    assert comparison.evaluate(parse_metrics("is5"), few, few)  # needs no covariance
+    many = Memory(random_pictures(20, 1))
+    assert comparison.evaluate(parse_metrics("is20"), many, many)  # needs no covariance
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "words"),
+    [
+        ("is19", 19, "10 splits need 20 images or more; pictures gives 19"),
+        ("pr0.003k3", 3, "3 neighbours need more than 3 images; pictures gives 3"),
+        ("dc0.005k5", 5, "5 neighbours need more than 5 images; pictures gives 5"),
+        ("kid2", 2, "needs 3 images or more; pictures gives 2"),
+    ],
+)
+def test_metrics_of_too_few_images_are_refused(comparison, name, count, words):
+    images = Memory(random_pictures(count, 0))
+    with pytest.raises(UserError, match=words):
+        comparison.evaluate(parse_metrics(name), images, images)
+
+
+def test_metrics_of_few_images_are_marked(comparison):
+    images = Memory(random_pictures(50, 0))
+    values = comparison.evaluate(parse_metrics("is50,kid50"), images, images)
+    assert values["kid50_std"] > 0 and values["is50"] > 1
+    for words in ("is50: splits of only 5 images", "kid50: subsets of only 12 images"):
+        assert any(words in line for line in comparison.reports)
+
+
+def test_a_cache_that_cannot_be_written_is_found_before_the_work(comparison, tmp_path):
+    (tmp_path / "file").touch()
+    comparison.directory, comparison.cache = tmp_path / "file", True
+    real, fake = Memory(random_pictures(30, 0)), Memory(random_pictures(30, 1))
+    assert comparison.evaluate(parse_metrics("fid30"), real, fake)
+    assert "cannot be written; statistics of real images are not kept" in comparison.reports[0]
+
+
+def test_transparency_is_seen_on_white(comparison):
+    """An RGBA image counts as what is seen of it on white, and that is said."""
+    random = np.random.default_rng(3)
+    pixels = random.integers(0, 256, [30, 8, 8, 4], dtype=np.uint8)
+    alpha = pixels[..., 3:] / 255
+    white = np.rint(pixels[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    values = comparison.evaluate(parse_metrics("fid30"), Memory(white), Memory(pixels))
+    assert values["fid30"] == pytest.approx(0, abs=1e-6)
+    assert "pictures: images with transparency are compared on white" in comparison.reports
 
 
 def test_says_what_is_not_comparable(comparison):
