@@ -1,4 +1,4 @@
-"""Data sets: from picture files to TFRecord shards with a manifest, and from shards to batches.
+"""Data sets: from image files to TFRecord shards with a manifest, and from shards to batches.
 
 `open_dataset` needs TensorFlow and imports it when called; everything that prepares data works
 without, so that the worker processes of `prepare_data.py` start quickly.

@@ -16,7 +16,7 @@ class Entry:
 
     artefact: Artefact
     description: str
-    ratio: float | None = None  # of the authors' crop, for pictures that are not cropped yet
+    ratio: float | None = None  # of the authors' crop, for images that are not cropped yet
     licence: str = ""
 
 

@@ -59,7 +59,7 @@ class Dataset:
 
         Every epoch is a new permutation of the whole set, a pure function of (seed, epoch).
         start: images shown before; the stream goes on with the next one.
-        part: which pictures of each batch are read, by their places in it; all if None. So do
+        part: which images of each batch are read, by their places in it; all if None. So do
           several processes share one stream.
         drop_labels: give labels of size [B, 0], as for a set without labels.
         """
@@ -87,14 +87,14 @@ class Dataset:
         return stream.prefetch(BATCHES_AHEAD)
 
     def describe_memory(self, batch_size: int) -> str:
-        """Say what `batches` holds in memory; no picture waits to be shuffled."""
+        """Say what `batches` holds in memory; no image waits to be shuffled."""
         index = sum(file.offsets.nbytes + file.lengths.nbytes for file in self._files)
         index += self._shards.nbytes + self._places.nbytes
         orders = 2 * 8 * self.count  # of this epoch and the next one, int64
-        picture = self.channels * self.resolution**2 + 4 * self.label_dim
-        ahead = 2 * BATCHES_AHEAD * batch_size * picture  # being read, and waiting
+        image = self.channels * self.resolution**2 + 4 * self.label_dim
+        ahead = 2 * BATCHES_AHEAD * batch_size * image  # being read, and waiting
         return (
-            f"shuffled over all {self.count} pictures by number: index {_megabytes(index)}, "
+            f"shuffled over all {self.count} images by number: index {_megabytes(index)}, "
             f"orders {_megabytes(orders)}, read ahead {_megabytes(ahead)}"
         )
 

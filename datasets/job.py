@@ -1,12 +1,13 @@
-"""One preparation that is going on: pictures in, record files, journal and manifest out."""
+"""One preparation that is going on: images in, record files, journal and manifest out."""
 
 import errno
+import itertools
 import os
 import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,6 @@ from datasets.journal import (
 )
 from datasets.labels.labeller import Labeller
 from datasets.manifest import Manifest, write_manifest
-from datasets.pictures import PictureError
 from datasets.preparation import BYTES_VERSION, Order, Preparation
 from datasets.shards import RecordFile
 from datasets.sources.item import Item, Unusable
@@ -34,10 +34,12 @@ from datasets.sources.source import Source
 from datasets.workers import convert_in_order
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_file
+from dnnlib.image_files import ImageError
+from dnnlib.image_folders import printable
 from dnnlib.progress import track
 
 JOURNAL_EVERY_S = 10.0
-SKIPPED_NAMED = 1000  # bad pictures named in the manifest; the others are only counted
+SKIPPED_NAMED = 1000  # bad images named in the manifest; the others are only counted
 
 
 class Job:
@@ -53,6 +55,7 @@ class Job:
         order: Order,
         fingerprint: str,
     ):
+        """fingerprint: of source and choices, without times."""
         self.out = out
         self.workspace = out / UNFINISHED
         self.name = name
@@ -61,10 +64,11 @@ class Job:
         self.preparation = preparation
         self.order = order
         self._writer = ShardWriter(self.workspace, name, preparation.levels, order.shards)
+        self._state = source.state()
         self._progress = self._continue(fingerprint) or self._start(fingerprint)
 
     def convert(self, *, workers: int, strict: bool) -> None:
-        """Convert all pictures that are not yet in the files. What is done is never lost."""
+        """Convert all images that are not yet in the files. What is done is never lost."""
         try:
             self._convert(workers, strict)
             self._save()
@@ -88,9 +92,11 @@ class Job:
         if not progress.images:
             shutil.rmtree(self.workspace)
             reasons = "".join(f" ({name}: {reason})" for name, reason in progress.skipped[:1])
+            left_aside = "; ".join(self.source.left_aside.describe())
             raise UserError(
-                f"{self.source.path}: no picture that can be used among {progress.items_done} files"
-                f"{reasons}; give a folder or archive of pictures"
+                f"{self.source.path}: no image that can be used among {progress.items_done} files"
+                f"{reasons}; give a folder or archive of images"
+                + (f" (left aside: {left_aside})" if left_aside else "")
             )
         manifest = self._manifest()
         for name in self._file_names():
@@ -121,10 +127,10 @@ class Job:
         progress = read_journal(self.workspace)
         if progress is None:
             return None
-        if progress.fingerprint != fingerprint:
+        if (progress.fingerprint, progress.state) != (fingerprint, self._state):
             print(
-                f"{self.out}: what was unfinished there had another source or other options; "
-                "starting anew",
+                f"{self.out}: what was unfinished there had another source, changed since, or "
+                "other options; starting anew",
                 file=sys.stderr,
             )
             return None
@@ -141,7 +147,9 @@ class Job:
         for path in [self.workspace / JOURNAL_FILE, *self.workspace.glob("*.tfrecords*")]:
             path.unlink(missing_ok=True)
         _check_disk(self.out, self._expected_bytes())
-        progress = Progress(fingerprint, label_sums=[0.0] * len(self.labeller.names))
+        progress = Progress(
+            fingerprint, label_sums=[0.0] * len(self.labeller.names), state=self._state
+        )
         self._writer.start(progress)
         write_journal(self.workspace, progress)
         return progress
@@ -168,7 +176,7 @@ class Job:
             )
         if progress.images == self.order.max_images:
             return
-        names: deque[str] = deque()  # of the pictures that are being worked on
+        names: deque[str] = deque()  # of the images that are being worked on
         labels: deque[np.ndarray | None] = deque()
         outcomes = convert_in_order(self._tasks(names, labels), self.preparation, workers=workers)
         saved = time.monotonic()
@@ -183,33 +191,27 @@ class Job:
 
     def _tasks(self, names: deque, labels: deque) -> Iterator[Task]:
         done = self._progress.items_done
-        for number, item in enumerate(self._items()):
-            if number < done:
-                continue
-            content, label = item.content, None
-            try:
-                label = self.labeller.label(item)
-            except PictureError as error:
-                content = Unusable(str(error))
-            names.append(item.name)
-            labels.append(label)
-            yield Task(content, label)
-
-    def _items(self) -> Iterator[Item]:
-        if self.order.seed is None:
-            return self.source.items()
-        items = list(self.source.items())
-        order = np.arange(len(items))
-        np.random.RandomState(self.order.seed).shuffle(order)  # noqa: NPY002 - as officially
-        return (items[number] for number in order)
+        for name, task in itertools.islice(
+            find_tasks(self.source, self.labeller, self.order), done, None
+        ):
+            names.append(name)
+            labels.append(task.label)
+            yield task
 
     def _take(self, outcome: Outcome, name: str, label: np.ndarray | None, strict: bool) -> None:
-        shown = name.encode(errors="backslashreplace").decode()  # names may be any bytes
+        shown = printable(name)
         if outcome.problem and strict:
             raise UserError(
                 f"{shown}: {outcome.problem}; put it right or leave out --strict to skip it"
             )
-        progress = replace(self._progress, items_done=self._progress.items_done + 1)
+        progress = replace(
+            self._progress,
+            items_done=self._progress.items_done + 1,
+            content=chain(self._progress.content, describe_content(name, outcome.digest, label)),
+        )
+        for remark in outcome.remarks:
+            count, first = progress.remarks.get(remark, (0, shown))
+            progress.remarks = {**progress.remarks, remark: [count + 1, first]}
         if outcome.problem:
             progress.skipped_count += 1
             if len(progress.skipped) < SKIPPED_NAMED:
@@ -222,7 +224,7 @@ class Job:
             progress.source_digest = chain(progress.source_digest, content)
             if label is not None:
                 progress.label_sums = (np.add(progress.label_sums, label)).tolist()
-        self._progress = progress  # in one step: a Ctrl-C anywhere before it undoes the picture
+        self._progress = progress  # in one step: a Ctrl-C anywhere before it undoes the image
 
     def _save(self) -> None:
         self._writer.flush()
@@ -256,9 +258,34 @@ class Job:
                 "pictures": progress.items_done,
                 "skipped_count": progress.skipped_count,
                 "skipped": progress.skipped,
+                "left_aside": self.source.left_aside.describe(),
+                "remarks": progress.remarks,
+                "state": progress.state,
+                "content": progress.content,
             },
             tool={"bytes_version": BYTES_VERSION, "pillow": PIL.__version__},
         )
+
+
+def find_tasks(source: Source, labeller: Labeller, order: Order) -> Iterator[tuple[str, Task]]:
+    """Yield (name, task) for all images of a source, in the order in which they are prepared."""
+    items: Iterable[Item] = source.items()
+    if order.seed is not None:
+        listed = list(items)
+        numbers = np.arange(len(listed))
+        np.random.RandomState(order.seed).shuffle(numbers)  # noqa: NPY002 - as officially
+        items = (listed[number] for number in numbers)
+    for item in items:
+        try:
+            yield item.name, Task(item.content, labeller.label(item))
+        except ImageError as error:
+            yield item.name, Task(Unusable(str(error)), None)
+
+
+def describe_content(name: str, digest: bytes, label: np.ndarray | None) -> bytes:
+    """Return what a digest of all images takes of one of them. digest: of its file."""
+    packed = b"" if label is None else np.ascontiguousarray(label, "<f4").tobytes()
+    return name.encode(errors="surrogateescape") + b"\0" + digest + packed
 
 
 def _check_disk(out: Path, wanted_bytes: int) -> None:

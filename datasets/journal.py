@@ -4,7 +4,6 @@ The journal is written when everything it speaks of is on disk; on continuing, f
 to what the journal says. The result has the same bytes as if nothing had happened.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 from datasets.manifest import Shard
 from datasets.shards import shard_file
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_file
+from dnnlib.files import atomic_file, lock
 
 UNFINISHED = ".unfinished"  # folder inside the data set directory while it is being prepared
 JOURNAL_FILE = "progress.json"  # in there
@@ -27,13 +26,16 @@ class Progress:
     """How far a preparation is."""
 
     fingerprint: str  # of source and choices
-    items_done: int = 0  # pictures of the source looked at
+    items_done: int = 0  # images of the source looked at
     images: int = 0  # images written
-    source_digest: str = ""  # of names and contents of the pictures written, chained
+    source_digest: str = ""  # of names and contents of the images written, chained
     skipped_count: int = 0
     skipped: list[list[str]] = field(default_factory=list)  # [name, reason] of the first ones
     label_sums: list[float] = field(default_factory=list)  # of all labels written, value by value
     shard_bytes: list[list[int]] = field(default_factory=list)  # [level][shard]
+    state: str = ""  # of the source: its files' sizes and times
+    content: str = ""  # digest of names, contents and labels of all images looked at, chained
+    remarks: dict[str, list] = field(default_factory=dict)  # remark: [how often, first image]
 
 
 def chain(digest: str, content: bytes) -> str:
@@ -117,10 +119,10 @@ class ShardWriter:
 @contextmanager
 def locked(workspace: Path) -> Iterator[None]:
     """Keep a second preparation out of the same directory."""
-    with open(workspace / "lock", "w") as lock:
+    with open(workspace / "lock", "w") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            lock(file, wait=False)
+        except BlockingIOError as error:
             raise UserError(
                 f"{workspace.parent}: another prepare_data.py is writing here; wait for it or "
                 "choose another --out"

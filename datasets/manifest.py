@@ -33,11 +33,11 @@ class Manifest:
     resolution: int
     channels: int
     encoding: str  # "raw": C*H*W bytes a record, "png": a PNG file a record
-    ratio: float  # height / width of the useful part of the square picture
+    ratio: float  # height / width of the useful part of the square image
     label_names: list[str]
     shards: list[Shard]
     preparation: dict = field(default_factory=dict)  # crop, filter, alpha, ...
-    source: dict = field(default_factory=dict)  # where the pictures came from, digest, skipped
+    source: dict = field(default_factory=dict)  # where the images came from, digest, skipped
     tool: dict = field(default_factory=dict)  # versions of what wrote the set
     format: int = FORMAT
 

@@ -165,7 +165,7 @@ def _check_first_record(file: RecordFile, level: Level) -> dict[str, bytes | np.
     if "data" not in features or len(shape) != 3:
         raise UserError(
             f"{file.path}: its records hold no images (`shape` and `data` wanted, found "
-            f"{sorted(features)}); prepare the pictures with prepare_data.py"
+            f"{sorted(features)}); prepare the images with prepare_data.py"
         )
     if shape[1:] != [level.resolution, level.resolution] or not 1 <= shape[0] <= 4:
         raise UserError(

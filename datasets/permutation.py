@@ -1,4 +1,4 @@
-"""The order in which training sees the pictures."""
+"""The order in which training sees the images."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import numpy as np
 def epoch_order(count: int, *, seed: int, epoch: int) -> np.ndarray:
     """Return the order of one epoch: a permutation of 0..count-1 (int64).
 
-    A pure function of its arguments, the same on every machine and with every NumPy: the pictures
+    A pure function of its arguments, the same on every machine and with every NumPy: the images
     are sorted by a hash of (seed, epoch, number).
     """
     key = _scramble(_scramble(np.array([seed], np.int64).view(np.uint64)) ^ np.uint64(epoch))
@@ -17,7 +17,7 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> np.ndarray:
 def take_positions(
     count: int, positions: np.ndarray, *, seed: int, orders: dict[int, np.ndarray] | None = None
 ) -> np.ndarray:
-    """Return the picture numbers at `positions` of the endless stream of epochs.
+    """Return the image numbers at `positions` of the endless stream of epochs.
 
     positions: [n] numbers of images shown before; orders: a memory of the orders of recent epochs.
     """

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 
 from datasets.manifest import ENCODINGS
-from datasets.pictures import CHANNELS, composite_colour
 from datasets.shaping import CROPS, FILTERS
 from dnnlib.errors import UserError, suggest
+from dnnlib.image_files import CHANNELS, MAX_PIXELS, composite_colour
 
 BYTES_VERSION = 1  # raised when the same source and choices give other bytes than before
 LARGEST_RESOLUTION = 4096
@@ -14,16 +14,17 @@ LARGEST_RESOLUTION = 4096
 
 @dataclass(frozen=True)
 class Preparation:
-    """How one picture becomes one record."""
+    """How one image becomes one record."""
 
     resolution: int = 64
-    channels: str = "rgb"  # or "gray"
+    channels: str = "rgb"  # or "gray", or "rgba": with transparency
     crop: str = "square"  # one of CROPS
     ratio: float | None = None  # height / width of the useful part, with crop "ratio"
     filter: str = "lanczos"  # one of FILTERS
     alpha: str = "drop"  # or "composite:COLOUR"
     encoding: str = "raw"  # or "png"
     all_resolutions: bool = False  # the official form: every power of two down to 4 as well
+    max_pixels: int = MAX_PIXELS  # of an image before it is resized; larger ones are not used
 
     def __post_init__(self):
         _check_choice("crop", self.crop, CROPS)
@@ -32,6 +33,10 @@ class Preparation:
         _check_choice("channels", self.channels, CHANNELS)
         if self.alpha != "drop":
             composite_colour(self.alpha)
+            if self.channels == "rgba":
+                raise UserError("channels rgba keep transparency; leave out the alpha option")
+        if self.max_pixels < 1:
+            raise UserError(f"at most {self.max_pixels} pixels: give a positive number")
         size = self.resolution
         if not 4 <= size <= LARGEST_RESOLUTION or size & (size - 1):
             nearest = min((1 << power for power in range(2, 13)), key=lambda each: abs(each - size))
@@ -48,8 +53,13 @@ class Preparation:
 
     @property
     def channel_count(self) -> int:
-        """3 or 1."""
+        """3, 1 or 4."""
         return len(CHANNELS[self.channels])
+
+    @property
+    def most_bytes(self) -> int:
+        """Size of the largest file that is read: nothing needs more for its pixels."""
+        return 16 * self.max_pixels + (64 << 20)
 
     @property
     def levels(self) -> list[int]:
@@ -60,7 +70,7 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Order:
-    """Which pictures are taken, in which order, into how many files, with which labels."""
+    """Which images are taken, in which order, into how many files, with which labels."""
 
     name: str | None = None  # of the data set; after the source if None
     shards: int = 4

@@ -1,15 +1,17 @@
-"""From a source of pictures to a finished data set directory, in one call that can be repeated."""
+"""From a source of images to a finished data set directory, in one call that can be repeated."""
 
 import hashlib
+import itertools
 import json
 import re
 import shutil
+import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from datasets.job import Job
-from datasets.journal import JOURNAL_FILE, UNFINISHED, locked
+from datasets.job import Job, describe_content, find_tasks
+from datasets.journal import JOURNAL_FILE, UNFINISHED, chain, locked
 from datasets.labels.choosing import choose_labeller
 from datasets.labels.labeller import Labeller
 from datasets.manifest import Manifest, read_manifest
@@ -18,6 +20,8 @@ from datasets.sources.opening import open_source
 from datasets.sources.source import Source
 from datasets.workers import available_cores
 from dnnlib.errors import UserError
+from dnnlib.image_files import MAX_PIXELS, ImageError
+from dnnlib.progress import track
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,15 @@ def prepare(
     *,
     workers: int | None = None,
     strict: bool = False,
+    read_as: str | None = None,
+    check_content: bool = False,
 ) -> Prepared:
-    """Prepare the pictures of `source` as a data set in the directory `out`.
+    """Prepare the images of `source` as a data set in the directory `out`.
 
-    The bytes written depend on the source, `preparation` and `order` only. If an earlier call was
-    interrupted, this one continues it. strict: fail at the first picture that cannot be used.
+    The bytes of the records depend on the source, `preparation` and `order` only. If an earlier
+    call was interrupted, this one continues it. strict: fail at the first image that cannot be
+    used. read_as: see `open_source`. check_content: where the data set is there already, read all
+    of the source rather than trust its files' sizes and times of change.
     """
     if workers is not None and workers < 1:
         raise UserError(f"{workers} workers: give a positive number of processes")
@@ -51,11 +59,19 @@ def prepare(
     workspace.mkdir(parents=True, exist_ok=True)
     try:
         with locked(workspace):
-            opened = open_source(source, workspace)
+            opened = open_source(source, workspace, read_as=read_as, out=out)
             labeller = choose_labeller(order.labels, opened)
+            for remark in (
+                *(f"{opened.path}: {remark}" for remark in opened.remarks),
+                *labeller.remarks,
+            ):
+                print(remark, file=sys.stderr)
             fingerprint = _fingerprint(opened, labeller, preparation, order)
             if manifest:
                 _require_same(out, manifest, fingerprint)
+                _require_same_content(
+                    out, manifest, opened, labeller, preparation, order, check_content
+                )
                 shutil.rmtree(workspace)
                 return Prepared(manifest, out, was_there=True)
             name = _set_name(opened, order)
@@ -88,10 +104,46 @@ def _require_same(out: Path, manifest: Manifest, fingerprint: str) -> None:
         )
 
 
+def _require_same_content(
+    out: Path,
+    manifest: Manifest,
+    source: Source,
+    labeller: Labeller,
+    preparation: Preparation,
+    order: Order,
+    check_content: bool,
+) -> None:
+    """Raise UserError if the source's images changed since: where its files did, all are read."""
+    known = manifest.source.get("content")
+    if known is None and check_content:
+        raise UserError(
+            f"{out}: prepared by an earlier version, which did not keep what --check-content "
+            "compares; remove that directory to prepare it again"
+        )
+    if known is None or (manifest.source.get("state") == source.state() and not check_content):
+        return
+    count = manifest.source["pictures"]
+    tasks = itertools.islice(find_tasks(source, labeller, order), count)
+    found = ""
+    for name, task in track(tasks, label=f"comparing {source.path.name}", total=count):
+        digest = b""
+        with suppress(ImageError):
+            digest = hashlib.sha256(task.content.load(preparation.most_bytes)).digest()
+        found = chain(found, describe_content(name, digest, task.label))
+    if found != known:
+        raise UserError(
+            f"{out}: was prepared from other images: the content of {source.path} has changed "
+            "since; choose another --out, or remove that directory to prepare it again"
+        )
+
+
 def _fingerprint(source: Source, labeller: Labeller, preparation: Preparation, order: Order) -> str:
     labels = [labeller.names, labeller.digest]
     name = _set_name(source, order)
-    choices = [source.identity(), labels, name, asdict(preparation), asdict(order)]
+    shape = asdict(preparation)
+    if preparation.max_pixels == MAX_PIXELS:
+        del shape["max_pixels"]  # data sets of earlier versions keep their fingerprint
+    choices = [source.identity(), labels, name, shape, asdict(order)]
     return hashlib.sha256(json.dumps([BYTES_VERSION, *choices]).encode()).hexdigest()
 
 

@@ -1,5 +1,7 @@
 """TFRecord framing and `tf.train.Example` messages, written and read without TensorFlow.
 
+Kept beside TensorFlow's own writer, so that workers of prepare_data.py do without it.
+
 A record in the file:  length (8 bytes), checksum of the length (4), message, its checksum (4).
 The message of an image: `shape` (3 int64: C, H, W), `data` (C*H*W bytes, or a PNG file) and, where
 there are labels, `label` (floats). https://protobuf.dev/programming-guides/encoding
@@ -8,9 +10,8 @@ there are labels, `label` (floats). https://protobuf.dev/programming-guides/enco
 import struct
 from collections.abc import Iterator, Sequence
 
+import google_crc32c
 import numpy as np
-
-from datasets.crc32c import masked_crc32c
 
 HEADER_BYTES = 12  # length and its checksum
 FOOTER_BYTES = 4  # checksum of the message
@@ -21,6 +22,12 @@ _VARINT, _LENGTH_DELIMITED = 0, 2  # wire types
 
 class RecordError(ValueError):
     """The bytes are not what a record should be."""
+
+
+def masked_crc32c(data: bytes) -> int:
+    """Return the checksum that follows a length or a message in a TFRecord file."""
+    crc = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def frame(message: bytes) -> bytes:

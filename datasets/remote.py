@@ -1,13 +1,11 @@
 """Data sets that lie elsewhere, such as gs://bucket/folder: copied here once, then read locally.
 
-Training reads single pictures in random order; over a network each would be a request of its own.
+Training reads single images in random order; over a network each would be a request of its own.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import importlib
-import os
 import re
 import shutil
 from pathlib import Path
@@ -16,8 +14,9 @@ import tensorflow as tf
 
 from datasets.manifest import MANIFEST_FILE
 from datasets.shards import is_record_file
+from dnnlib.cache import cache_directory
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_file
+from dnnlib.files import atomic_file, lock
 from dnnlib.progress import track
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)")  # pathlib makes one slash of two
@@ -65,11 +64,10 @@ def _copy(url: str, states: dict) -> Path:
         raise UserError(f"{url}: no data set (*.tfrecords*) there; check the address")
     facts = [(name, state.length, state.mtime_nsec) for name, state in states.items()]
     digest = hashlib.sha256(repr((url, facts)).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("GANSFORMER_CACHE", "~/.cache/gansformer")).expanduser()
-    target = cache / "data" / f"{url.rpartition('/')[2]}-{digest}"
+    target = cache_directory("data") / f"{url.rpartition('/')[2]}-{digest}"
     target.mkdir(parents=True, exist_ok=True)
-    with open(target / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(target / ".lock", "w") as file:
+        lock(file, wait=True)
         missing = [name for name in states if not (target / name).exists()]
         needed = sum(states[name].length for name in missing)
         if needed > shutil.disk_usage(target).free:

@@ -81,6 +81,11 @@ class RecordFile:
         try:
             self.offsets, self.lengths = _index(self.path)  # of the messages, [count] int64
         except RecordError as error:
+            if packing := _packing(self.path):
+                raise UserError(
+                    f"{self.path}: record file packed with {packing}; unpack it first (single "
+                    "records are read in any order)"
+                ) from error
             raise UserError(_damaged(self.path, str(error))) from error
         self._descriptor: int | None = None
         self._lock = threading.Lock()
@@ -126,6 +131,16 @@ class RecordFile:
 
 def _damaged(path: Path, what: str) -> str:
     return f"{path}: damaged ({what}); copy the file again or prepare the data set again"
+
+
+def _packing(path: Path) -> str | None:
+    """Return how a file is packed, as TensorFlow's TFRecordOptions does it, by its first bytes."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if start == b"\x1f\x8b":
+        return "gzip"
+    is_zlib = len(start) == 2 and start[0] == 0x78 and int.from_bytes(start, "big") % 31 == 0
+    return "zlib" if is_zlib else None
 
 
 def _index(path: Path) -> tuple[np.ndarray, np.ndarray]:

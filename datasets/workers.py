@@ -1,4 +1,4 @@
-"""Worker processes that convert pictures: in order, with bounded memory, gone when we are gone."""
+"""Worker processes that convert images: in order, with bounded memory, gone when we are gone."""
 
 import itertools
 import multiprocessing
@@ -17,9 +17,10 @@ from dnnlib.errors import UserError
 
 BYTES_A_PORTION = 1 << 20  # of prepared pixels that a worker hands over at once
 PORTIONS_AHEAD = 3  # a worker
+MOST_WORKERS = 256
 _WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # NumPy's threads would only wait, on a core each
-    # The C library gives the memory of each picture back to the system, to ask for it again.
+    # The C library gives the memory of each image back to the system, to ask for it again.
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
     "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
 }

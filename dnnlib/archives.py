@@ -21,9 +21,9 @@ _MIB = 2**20
 _CHUNK_BYTES = 2**16
 _MAX_ENTRIES = 2_000_000
 _MAX_PADDING_MIB = 16
-_DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 # What tarfile, zipfile and the decompressors raise for damaged input, besides OSError.
-_DAMAGE = (
+DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
@@ -82,7 +82,7 @@ def _unpack(archive: Path, directory: Path, max_bytes: int) -> None:
         raise UserError(f"{archive}: {error}") from None
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         raise UserError(f"{archive}: holds the name {_printable(name)} twice") from None
-    except (*_DAMAGE, OSError) as error:
+    except (*DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # a full disk and the like; decompressors raise OSError without a number
         raise UserError(
@@ -96,7 +96,7 @@ def _entries(archive: Path) -> Iterator[_Entry]:
         head = file.read(6)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip_entries(archive)
-    openers = (opener for start, opener in _DECOMPRESSORS.items() if head.startswith(start))
+    openers = (opener for start, opener in DECOMPRESSORS.items() if head.startswith(start))
     return _tar_entries(archive, next(openers, open))
 
 
@@ -112,14 +112,23 @@ def _zip_entries(archive: Path) -> Iterator[_Entry]:
 
 def _tar_entries(archive: Path, opener: Callable[..., IO[bytes]]) -> Iterator[_Entry]:
     with opener(archive, "rb") as file:
-        with tarfile.open(fileobj=_SmallReads(file), mode="r:") as opened:
-            while (info := opened.next()) is not None:
-                opened.members.clear()  # tarfile keeps all headers otherwise
-                if not info.isreg() and not info.isdir():
-                    raise UserError(f"holds a link or device, {_printable(info.name)}")
-                yield info.name, None if info.isdir() else opened.extractfile(info)
-        file.seek(opened.offset)
-        _check_end(file)
+        for info, opened in read_tar(file):
+            if not info.isreg() and not info.isdir():
+                raise UserError(f"holds a link or device, {_printable(info.name)}")
+            yield info.name, None if info.isdir() else opened.extractfile(info)
+
+
+def read_tar(file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+    """Yield (entry, archive) for all entries of an unpacked tar, up to its very end.
+
+    Raises one of DAMAGE where something is wrong, also where tarfile would stop without a word.
+    """
+    with tarfile.open(fileobj=_SmallReads(file), mode="r:") as opened:
+        while (info := opened.next()) is not None:
+            opened.members.clear()  # tarfile keeps all headers otherwise
+            yield info, opened
+    file.seek(opened.offset)
+    _check_end(file)
 
 
 class _SmallReads:
@@ -138,12 +147,16 @@ class _SmallReads:
 def _check_end(file: IO[bytes]) -> None:
     """Tell the true end of a tar from a broken header, which tarfile takes for the end as well.
 
-    Reading the padding makes a decompressor compare its checksum.
+    file: at the block where tarfile stopped. Raises tarfile.ReadError where that is no end mark,
+    or where something follows it. Reading all makes a decompressor compare its checksum.
     """
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError("cut short")
+        raise tarfile.ReadError("a damaged header, or cut short")
     for _ in range(_MAX_PADDING_MIB):
-        if not file.read(_MIB):
+        padding = file.read(_MIB)
+        if padding.strip(b"\0"):
+            raise tarfile.ReadError("something follows its end mark; are several tar files joined?")
+        if not padding:
             return
     raise tarfile.ReadError("absurd padding")
 

@@ -4,6 +4,7 @@ import argparse
 import errno
 import itertools
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -98,6 +99,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return options
 
     def error(self, message: str):
+        message = re.sub(r"^argument (\S+): (?=.*: use )", r"\1 ", message)  # see dnnlib.numbers
         raise UserError(f"{self.prog}: {message} (see {self.prog} --help)")
 
 

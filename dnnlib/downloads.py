@@ -4,7 +4,6 @@ Nothing here runs at import. A download goes into `FILE.part`, is continued afte
 and becomes `FILE` only after its size and checksum were found right.
 """
 
-import fcntl
 import hashlib
 import html.parser
 import json
@@ -22,7 +21,7 @@ import requests
 import urllib3
 
 from dnnlib.errors import MissingFile, UserError
-from dnnlib.files import atomic_file, sync_directory
+from dnnlib.files import atomic_file, lock, sync_directory
 from dnnlib.progress import track
 
 _MIB = 2**20
@@ -182,14 +181,12 @@ class _Download:
         self._target.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self._path, "ab")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
+            lock(self._file, wait=False)
+        except BlockingIOError:
             self._file.close()
             raise UserError(
                 f"{self._path}: another program is downloading this file; wait until it is done"
             ) from None
-        except OSError:
-            pass  # some network file systems have no locks
         self._session = requests.Session()
         self._is_mixed = self._size > 0  # whether it may hold bytes of several versions
         return self

@@ -1,11 +1,17 @@
 """Writing files and directories so that a reader never sees half of one."""
 
+import errno
+import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+# What file systems answer to a call that they lack.
+_NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF)
 
 
 @contextmanager
@@ -67,9 +73,40 @@ def remove_leftovers(directory: Path) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make a rename inside the directory `path` survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Make a rename inside the directory `path` survive a power cut, where the file system can.
+
+    CIFS, many FUSE file systems and some others cannot sync directories, or not even open them.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a directory that can be written but not listed
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
     finally:
         os.close(descriptor)
+
+
+def lock(file: IO, *, wait: bool) -> bool:
+    """Keep other processes out until `file` is closed; say whether that is possible here.
+
+    Raises BlockingIOError if another process holds the lock, unless `wait`. File systems without
+    locks (Lustre without -o flock, NFS without lockd, some FUSE) are told of in one line, and the
+    work goes on.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        return True
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass
+    print(
+        f"{Path(file.name).parent}: this file system has no locks; do not start a second program "
+        "there",
+        file=sys.stderr,
+    )
+    return False

@@ -32,5 +32,13 @@ def save_image(image: np.ndarray, path: Path) -> None:
 
 
 def to_rgb(images: np.ndarray) -> np.ndarray:
-    """Repeat a single channel three times: uint8 [B, H, W, 1 or 3] -> [B, H, W, 3]."""
+    """Repeat a single channel three times; show transparency on white.
+
+    images: 0..255, uint8 or float32, [B, H, W, 1, 3 or 4] -> [B, H, W, 3].
+    """
+    if images.shape[-1] == 4:
+        pixels = np.asarray(images)
+        alpha = pixels[..., 3:].astype(np.float32) / 255
+        shown = pixels[..., :3] * alpha + 255 * (1 - alpha)
+        return np.rint(shown).astype(np.uint8) if pixels.dtype == np.uint8 else shown
     return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images

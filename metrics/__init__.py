@@ -1,4 +1,4 @@
-"""Numbers that say how good generated pictures are, from features and from pictures.
+"""Numbers that say how good generated images are, from features and from images.
 
 The functions here need only NumPy; the feature networks are in `metrics.networks`.
 """

@@ -1,4 +1,4 @@
-"""Cache of features and statistics of real pictures, keyed by all that they depend on.
+"""Cache of features and statistics of real images, keyed by all that they depend on.
 
 An entry is an npz file; its `description` is the key as readable JSON. As the key has digests of
 the content of the data set and of the network, an entry cannot go stale.
@@ -16,7 +16,7 @@ import numpy as np
 from dnnlib.files import atomic_file
 from metrics.extraction import Gaussian
 
-FORMAT = 1  # of the entries, and of how pictures become features
+FORMAT = 1  # of the entries, and of how images become features
 
 
 def load_entry(directory: Path, key: dict[str, Any]) -> tuple[Gaussian | np.ndarray, str] | None:

@@ -1,4 +1,4 @@
-"""From pictures to features: one pass through all networks, reading ahead while they work."""
+"""From images to features: one pass through all networks, reading ahead while they work."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -34,9 +34,9 @@ class Gaussian(NamedTuple):
 def extract(
     images: Iterable[np.ndarray], networks: dict[str, FeatureNetwork], needs: Iterable[Need]
 ) -> dict[Need, Gaussian | np.ndarray]:
-    """Run pictures uint8 [H, W, C] through the networks and return what is needed of them.
+    """Run images uint8 [H, W, C] through the networks and return what is needed of them.
 
-    Statistics take memory for the feature dimension only, features [N, D] for all pictures.
+    Statistics take memory for the feature dimension only, features [N, D] for all images.
     """
     needs = sorted(set(needs))
     used = {name: networks[name] for name in {need.network for need in needs}}
@@ -74,7 +74,7 @@ def full_float32() -> Iterator[None]:
 
 
 def _batches(images: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Stack pictures [H, W, C] that follow one another and have the same shape, at most `size`."""
+    """Stack images [H, W, C] that follow one another and have the same shape, at most `size`."""
     for _, same in itertools.groupby(images, key=np.shape):
         while part := list(itertools.islice(same, size)):
             yield np.stack(part)  # [B, H, W, C]

@@ -30,7 +30,7 @@ def frechet_distance(
 
 
 def covariance_rank(sigma: np.ndarray) -> int:
-    """Rank of a covariance: below its size where there were too few pictures or they vary too
+    """Rank of a covariance: below its size where there were too few images or they vary too
     little, and the Frechet distance is then not to be compared with others."""
     return int(np.linalg.matrix_rank(np.asarray(sigma, np.float64), hermitian=True))
 

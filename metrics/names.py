@@ -19,7 +19,7 @@ class Family:
 
 
 def _path_lengths(suffix: str, network: str, layer: str) -> dict[str, Family]:
-    """ppl_... look at the face only, as in the StyleGAN paper, ppl2_... at the whole picture."""
+    """ppl_... look at the face only, as in the StyleGAN paper, ppl2_... at the whole image."""
     return {
         f"{family}_{space}{sampling}{suffix}": Family(
             "path", network, layer, path=LatentPath(space, sampling, face=family == "ppl")
@@ -54,7 +54,7 @@ OFFICIAL_COUNT = 50_000
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. count: pictures of each side; neighbours: k, where the family has one."""
+    """One metric. count: images of each side; neighbours: k, where the family has one."""
 
     family: str
     count: int = OFFICIAL_COUNT
@@ -76,7 +76,7 @@ class Metric:
 def parse_metrics(text: str, count: int | None = None) -> list[Metric]:
     """Read names separated by commas. count: overrides the counts in the names.
 
-    A name is a family, a number of pictures (50k without), and after a `k` the neighbours: pr10k5.
+    A name is a family, a number of images (50k without), and after a `k` the neighbours: pr10k5.
     Raises UserError for names that are not known.
     """
     metrics = []
@@ -86,7 +86,7 @@ def parse_metrics(text: str, count: int | None = None) -> list[Metric]:
     if not metrics:
         raise UserError(f"no metrics given; there are {', '.join(FAMILIES)}")
     if min(metric.count for metric in metrics) < 2:
-        raise UserError("a metric needs two pictures or more")
+        raise UserError("a metric needs two images or more")
     return list(dict.fromkeys(metrics))
 
 
@@ -97,7 +97,7 @@ def _parse(name: str) -> Metric:
         letters = re.match(r"(?:[a-z]+\d_)?[a-z_-]*", name)[0]
         raise UserError(
             f"metric {name} is not known{suggest(letters, FAMILIES)}; "
-            f"there are {', '.join(FAMILIES)}, with a number of pictures, such as fid50k"
+            f"there are {', '.join(FAMILIES)}, with a number of images, such as fid50k"
         )
     family, thousands, neighbours, ones = match.groups()
     default = FAMILIES[family].neighbours

@@ -10,7 +10,7 @@ EPSILON = 1e-4
 class LatentPath(NamedTuple):
     """Where paths run: in "z" or "w", seen at their "full" length or at their "end" (t = 0).
 
-    face: look at the part of the pictures where aligned photographs have the face.
+    face: look at the part of the images where aligned photographs have the face.
     """
 
     space: str
@@ -23,7 +23,7 @@ def perceptual_path_length(
 ) -> float:
     """Mean of distance / epsilon^2 without the extreme shares on both sides, Eq. 2, 3.
 
-    distances: [N], squared perceptual distances of the pictures at t and t + epsilon of N random
+    distances: [N], squared perceptual distances of the images at t and t + epsilon of N random
     interpolations. discard: share of the smallest, and of the largest, left out.
     """
     distances = np.asarray(distances, np.float64)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measure how good generated pictures are: FID, KID, Inception score, precision and recall ...
+"""Measure how good generated images are: FID, KID, Inception score, precision and recall ...
 
-Metrics are named with the number of pictures: fid50k, kid50k, is50k, pr50k3 (precision and recall
+Metrics are named with the number of images: fid50k, kid50k, is50k, pr50k3 (precision and recall
 with 3 neighbours), dc50k5 (density and coverage), cleanfid50k (FID with clean-fid's resizing),
 ppl2_wend50k (path length; also wfull, zend, zfull; ppl_wend50k: of the face only).
 Without the weights of Inception, VGG16 and LPIPS: fd-efficientnet50k, kd-efficientnet50k, is-...,
@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from dnnlib.cache import cache_directory  # noqa: E402
 from dnnlib.cli import ArgumentParser, run  # noqa: E402
+from dnnlib.numbers import WholeNumber, finite_float, seed  # noqa: E402
 from dnnlib.quiet import import_tensorflow  # noqa: E402
-
-CACHE = Path.home() / ".cache" / "gansformer" / "metrics"
 
 
 def make_parser() -> ArgumentParser:
@@ -28,30 +28,32 @@ def make_parser() -> ArgumentParser:
         "--model",
         required=True,
         nargs="+",
-        help="run, snapshot, official .pkl, name of a known model, folder or npz of pictures; "
+        help="run, snapshot, official .pkl, name of a known model, folder or npz of images; "
         "or several of them",
     )
     parser.add_argument(
         "--data",
         required=True,
         type=Path,
-        help="prepared data set, folder or npz of pictures, or npz with mu and sigma",
+        help="prepared data set, folder or npz of images, or npz with mu and sigma",
     )
     parser.add_argument("--metrics", default="fid50k,is50k,pr50k3", help="names, by commas")
-    parser.add_argument("--num", type=int, help="pictures, in place of the numbers in the names")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first generated picture")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation; 1: none")
+    parser.add_argument(
+        "--num", type=WholeNumber(2), help="images, in place of the numbers in the names"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the first generated image")
+    parser.add_argument("--psi", type=finite_float, default=1.0, help="truncation; 1: none")
     parser.add_argument("--noise", default="random", choices=["random", "const", "none"])
     parser.add_argument(
         "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
     )
     parser.add_argument(
-        "--mirror", action="store_true", help="mirror half of the real pictures (data.mirror runs)"
+        "--mirror", action="store_true", help="mirror half of the real images (data.mirror runs)"
     )
     parser.add_argument(
         "--allow-small",
         action="store_true",
-        help="give Frechet distances also where there are fewer pictures than features",
+        help="give Frechet distances also where there are fewer images than features",
     )
     _add_files(parser)
     return parser
@@ -59,10 +61,13 @@ def make_parser() -> ArgumentParser:
 
 def _add_files(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--cache", type=Path, default=CACHE, help="directory of weights and cached statistics"
+        "--cache",
+        type=Path,
+        help="directory of weights and cached statistics; default: $GANSFORMER_CACHE/metrics, or "
+        "~/.cache/gansformer/metrics",
     )
     parser.add_argument(
-        "--no-cache", action="store_true", help="neither use nor keep features of real pictures"
+        "--no-cache", action="store_true", help="neither use nor keep features of real images"
     )
     parser.add_argument(
         "--from-file",
@@ -89,7 +94,7 @@ def main(arguments: list[str]) -> None:
     from training.measure.evaluation import EvaluationOptions, evaluate_models
 
     comparison = Comparison(
-        directory=options.cache,
+        directory=options.cache or cache_directory("metrics"),
         from_file=parse_weight_files(options.from_file),
         cache=not options.no_cache,
         allow_small=options.allow_small,

@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
-"""Turn pictures into a data set that train.py reads: TFRecord files and a manifest.
+"""Turn images into a data set that train.py reads: TFRecord files and a manifest.
 
-  prepare_data.py demo --out data/demo                         the embedded pictures
-  prepare_data.py my-pictures/ --out data/mine --resolution 128
+  prepare_data.py demo --out data/demo                         the embedded images
+  prepare_data.py my-images/ --out data/mine --resolution 128
   prepare_data.py cartoonset10k.tgz --out data/cartoonset --labels hair_color,glasses
 
 An interrupted run continues when the same command is given again. And to look at data sets:
 
-  prepare_data.py inspect DIR [--sheet FILE]      facts, colours, labels, a sheet of pictures
+  prepare_data.py inspect DIR [--grid FILE]       facts, colours, labels, a grid of images
   prepare_data.py verify DIR                      checksums, and whether all records decode
   prepare_data.py extract DIR --out FOLDER        back to PNG files
   prepare_data.py compare DIR DIR                 differences image by image
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -21,15 +22,18 @@ if __name__ == "__main__":
 
 from datasets.catalogue import CATALOGUE, fetch_data_set
 from datasets.manifest import ENCODINGS
-from datasets.pictures import CHANNELS
 from datasets.preparation import Order, Preparation
 from datasets.preparing import Prepared, prepare
 from datasets.shaping import CROPS, FILTERS
+from datasets.sources.opening import KINDS
 from datasets.tools.comparison import compare
 from datasets.tools.extraction import extract
 from datasets.tools.inspection import histogram, inspect
 from datasets.tools.verification import verify
+from datasets.workers import MOST_WORKERS
 from dnnlib.cli import ArgumentParser, run
+from dnnlib.image_files import CHANNELS, MAX_PIXELS
+from dnnlib.numbers import FiniteNumber, WholeNumber, positive_int
 
 
 def make_parser() -> ArgumentParser:
@@ -41,7 +45,7 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "source",
-        help="a folder (with all folders inside) or zip/tar of pictures; LMDB, HDF5, npy, npz or "
+        help="a folder (with all folders inside) or zip/tar of images; LMDB, HDF5, npy, npz or "
         f"record files; tfds:NAME; or by name: demo, {', '.join(CATALOGUE)}",
     )
     parser.add_argument("--out", type=Path, required=True, help="directory of the data set")
@@ -52,43 +56,74 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--from-file", type=Path, help="the file of a named data set, fetched by hand"
     )
-    _add_shape_options(parser.add_argument_group("shape of the pictures"))
-    _add_choice_options(parser.add_argument_group("choice of pictures and labels"))
+    parser.add_argument(
+        "--as",
+        dest="read_as",
+        choices=KINDS,
+        help="what to read of a SOURCE that holds several kinds of data; default: what it holds",
+    )
+    parser.add_argument(
+        "--check-content",
+        action="store_true",
+        help="where the data set is there already, read all images to see whether they changed; "
+        "default: only where sizes or times of files did",
+    )
+    _add_shape_options(parser.add_argument_group("shape of the images"))
+    _add_choice_options(parser.add_argument_group("choice of images and labels"))
     _add_file_options(parser.add_argument_group("files written"))
     return parser
 
 
 def _add_shape_options(shape) -> None:
-    shape.add_argument("--resolution", type=int, default=64, help="width and height, power of two")
+    shape.add_argument(
+        "--resolution", type=WholeNumber(), default=64, help="width and height, power of two"
+    )
     shape.add_argument(
         "--crop",
         choices=CROPS,
         help="square: centre square; ratio: centre part of height/width --ratio, then black bands; "
         "pad: black bands; stretch. Default: ratio if --ratio is given, else square",
     )
-    shape.add_argument("--ratio", type=float, help="height / width of the part that is kept")
+    shape.add_argument(
+        "--ratio", type=FiniteNumber(0.05, 20), help="height / width of the part that is kept"
+    )
     shape.add_argument("--filter", choices=FILTERS, default="lanczos", help="resizing filter")
-    shape.add_argument("--channels", choices=list(CHANNELS), default="rgb", help="colour or grey")
+    shape.add_argument(
+        "--channels",
+        choices=list(CHANNELS),
+        default="rgb",
+        help="colour, grey, or colour with transparency",
+    )
     shape.add_argument(
         "--alpha", default="drop", help="transparency: drop (as officially) or composite:COLOUR"
     )
 
 
 def _add_choice_options(choice) -> None:
-    choice.add_argument("--max-images", type=int, help="use at most so many pictures")
+    choice.add_argument("--max-images", type=positive_int, help="use at most so many images")
     choice.add_argument(
-        "--seed", type=int, help="take the pictures in this random order, not sorted by name"
+        "--max-pixels",
+        type=positive_int,
+        default=MAX_PIXELS,
+        help="leave out images of more pixels (width times height)",
+    )
+    choice.add_argument(
+        "--seed",
+        type=WholeNumber(0, 2**32 - 1),
+        help="take the images in this random order, not sorted by name",
     )
     choice.add_argument(
         "--labels",
-        help="folders; a table FILE[:COLUMN,COLUMN] (csv, tsv, json); attributes of Cartoon Set "
-        "(names with commas between, or: attributes for all); stored (what the source brings)",
+        help="folders; a table FILE[:COLUMN,COLUMN] (csv, tsv, json, jsonl); attributes of Cartoon "
+        "Set (names with commas between, or: attributes for all); stored (what the source brings)",
     )
-    choice.add_argument("--strict", action="store_true", help="fail at the first unusable picture")
+    choice.add_argument("--strict", action="store_true", help="fail at the first unusable image")
 
 
 def _add_file_options(files) -> None:
-    files.add_argument("--shards", type=int, default=4, help="number of record files")
+    files.add_argument(
+        "--shards", type=WholeNumber(1, 9999), default=4, help="number of record files"
+    )
     files.add_argument(
         "--encoding", choices=ENCODINGS, default="raw", help="png: smaller, slower to read"
     )
@@ -98,7 +133,9 @@ def _add_file_options(files) -> None:
     files.add_argument(
         "--label-file", action="store_true", help="write the official NAME-rxx.labels as well"
     )
-    files.add_argument("--workers", type=int, help="processes; default: one a core")
+    files.add_argument(
+        "--workers", type=WholeNumber(1, MOST_WORKERS), help="processes; default: one a core"
+    )
 
 
 def make_tool_parser(tool: str) -> ArgumentParser:
@@ -108,12 +145,15 @@ def make_tool_parser(tool: str) -> ArgumentParser:
     if tool == "compare":
         parser.add_argument("other", type=Path, help="directory of another data set")
     if tool == "extract":
-        parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
-        parser.add_argument("--max-images", type=int, help="write at most so many")
+        parser.add_argument("--out", type=Path, required=True, help="folder for the images")
+        parser.add_argument("--max-images", type=positive_int, help="write at most so many")
     if tool == "inspect":
-        parser.add_argument("--sheet", type=Path, help="write a sheet of pictures here (png)")
+        parser.add_argument("--grid", type=Path, help="write a grid of images here (png)")
+        parser.add_argument("--sheet", type=Path, help=argparse.SUPPRESS)
     if tool != "verify":
-        parser.add_argument("--resolution", type=int, help="which one; default: the largest")
+        parser.add_argument(
+            "--resolution", type=positive_int, help="which one; default: the largest"
+        )
     return parser
 
 
@@ -121,7 +161,10 @@ def use_tool(tool: str, arguments: list[str]) -> None:
     """Look at data sets."""
     options = make_tool_parser(tool).parse_args(arguments)
     if tool == "inspect":
-        print(inspect(options.directory, resolution=options.resolution, sheet=options.sheet))
+        if options.sheet is not None:
+            print("--sheet is now called --grid", file=sys.stderr)
+        grid = options.grid or options.sheet
+        print(inspect(options.directory, resolution=options.resolution, grid=grid))
     elif tool == "verify":
         print(verify(options.directory))
     elif tool == "compare":
@@ -161,6 +204,7 @@ def main(arguments: list[str]) -> None:
         alpha=options.alpha,
         encoding=options.encoding,
         all_resolutions=options.all_resolutions,
+        max_pixels=options.max_pixels,
     )
     order = Order(
         name=options.name,
@@ -177,6 +221,8 @@ def main(arguments: list[str]) -> None:
         order,
         workers=options.workers,
         strict=options.strict,
+        read_as=options.read_as,
+        check_content=options.check_content,
     )
     print_summary(prepared)
 
@@ -191,6 +237,10 @@ def print_summary(prepared: Prepared) -> None:
     )
     if manifest.label_names and not prepared.was_there:
         print("\n".join(histogram(manifest.label_names, manifest.preparation["label_sums"])))
+    for remark, (count, example) in manifest.source.get("remarks", {}).items():
+        print(f"{count:,} images, such as {example}: {remark}")
+    for line in manifest.source.get("left_aside", []):
+        print(f"left aside: {line}")
     skipped = manifest.source["skipped_count"]
     if skipped:
         print(f"skipped {skipped:,} files that could not be used:")

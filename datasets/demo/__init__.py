@@ -1,4 +1,4 @@
-"""About 1,000 real Cartoon Set pictures at 64x64, for the demo and the tests; see NOTICE.md."""
+"""About 1,000 real Cartoon Set images at 64x64, for the demo and the tests; see NOTICE.md."""
 
 from pathlib import Path
 

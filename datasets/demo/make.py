@@ -1,6 +1,6 @@
 """Made cartoonset-64.zip:  python -m datasets.demo.make cartoonset10k-256.zip
 
-Takes every tenth picture of the Cartoon Set 10k (sorted by name), resizes it to 64x64 (Lanczos)
+Takes every tenth image of the Cartoon Set 10k (sorted by name), resizes it to 64x64 (Lanczos)
 and stores it as lossless WebP.
 """
 
@@ -10,30 +10,30 @@ import zipfile
 from pathlib import Path
 
 from datasets.demo import DEMO_ARCHIVE
-from datasets.pictures import convert, decode
-from datasets.shaping import shape_picture
+from datasets.shaping import shape_image
 from datasets.sources.archive import ZipArchive
 from dnnlib.files import atomic_file
+from dnnlib.image_files import convert, decode
 
 EVERY = 10
 RESOLUTION = 64
 
 
 def make(source: Path, archive: Path) -> int:
-    """Write the small archive and return the number of its pictures."""
+    """Write the small archive and return the number of its images."""
     items = list(ZipArchive(source).items())[::EVERY]
     with atomic_file(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as small:
         for item in items:
-            picture = convert(decode(item.content.load()), channels="rgb", alpha="drop")
-            picture = shape_picture(
-                picture, resolution=RESOLUTION, crop="square", ratio=None, filter="lanczos"
+            image = convert(decode(item.content.load()), channels="rgb", alpha="drop")
+            image = shape_image(
+                image, resolution=RESOLUTION, crop="square", ratio=None, filter="lanczos"
             )
             content = io.BytesIO()
-            picture.save(content, "WEBP", lossless=True, quality=100, method=6)
+            image.save(content, "WEBP", lossless=True, quality=100, method=6)
             entry = zipfile.ZipInfo(Path(item.name).with_suffix(".webp").as_posix())
             small.writestr(entry, content.getvalue())
     return len(items)
 
 
 if __name__ == "__main__":
-    print(make(Path(sys.argv[1]), DEMO_ARCHIVE), "pictures in", DEMO_ARCHIVE)
+    print(make(Path(sys.argv[1]), DEMO_ARCHIVE), "images in", DEMO_ARCHIVE)

@@ -1,1 +1,1 @@
-"""Labels of pictures: float vectors with a name for each value, from what lies beside pictures."""
+"""Labels of images: float vectors with a name for each value, from what lies beside images."""

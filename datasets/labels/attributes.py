@@ -6,10 +6,10 @@ import io
 import numpy as np
 
 from datasets.labels.labeller import Labeller
-from datasets.pictures import PictureError
 from datasets.sources.item import Item
 from datasets.sources.source import Source
 from dnnlib.errors import UserError, suggest
+from dnnlib.image_files import ImageError
 
 
 class AttributeFiles(Labeller):
@@ -35,20 +35,22 @@ class AttributeFiles(Labeller):
         """Return the one-hot vectors of the wanted attributes, one after the other."""
         attributes = self._read(item)
         if attributes is None:
-            raise PictureError("no attribute file (.csv) beside it")
+            raise ImageError("no attribute file (.csv) beside it")
         parts = []
         for name, variants in self._variants.items():
             value, count = attributes.get(name, (-1, variants))
             if count != variants or not 0 <= value < variants:
-                raise PictureError(f"its attribute file has no valid {name}")
-            parts.append(np.eye(variants, dtype=np.float32)[value])
+                raise ImageError(f"its attribute file has no valid {name}")
+            part = np.zeros(variants, np.float32)
+            part[value] = 1
+            parts.append(part)
         return np.concatenate(parts)
 
     def _example(self) -> dict[str, tuple[int, int]]:
         for item in self._source.items():
             try:
                 attributes = self._read(item)
-            except PictureError:
+            except ImageError:
                 continue
             if attributes:
                 return attributes
@@ -71,5 +73,5 @@ def parse_attributes(content: bytes) -> dict[str, tuple[int, int]]:
                 name, value, variants = (field.strip() for field in line)
                 attributes[name] = (int(value), int(variants))
     except (ValueError, csv.Error) as error:
-        raise PictureError("its attribute file is not as in Cartoon Set") from error
+        raise ImageError("its attribute file is not as in Cartoon Set") from error
     return attributes

@@ -8,12 +8,12 @@ from datasets.labels.attributes import AttributeFiles
 from datasets.labels.folders import FolderNames
 from datasets.labels.labeller import Labeller
 from datasets.labels.tables import read_table
-from datasets.pictures import PictureError
 from datasets.sources.item import Item
 from datasets.sources.source import Source
 from dnnlib.errors import MissingFile, UserError
+from dnnlib.image_files import ImageError
 
-_TABLE_ENDINGS = (".csv", ".tsv", ".json")
+_TABLE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".txt")
 
 
 class StoredLabels(Labeller):
@@ -30,7 +30,7 @@ class StoredLabels(Labeller):
     def label(self, item: Item) -> np.ndarray:
         """Return the label of the item."""
         if item.label is None:
-            raise PictureError("has no label in its source")
+            raise ImageError("has no label in its source")
         return item.label
 
 
@@ -46,9 +46,9 @@ def choose_labeller(wanted: str | None, source: Source) -> Labeller:
         return FolderNames(source)
     if wanted == "stored":
         return StoredLabels(source)
-    file, _, columns = wanted.partition(":")
-    if file.lower().endswith(_TABLE_ENDINGS):
-        return read_table(_read(file, source), _names(columns), origin=file)
+    file, _, columns = (wanted, "", "") if Path(wanted).is_file() else wanted.partition(":")
+    if file.lower().endswith(_TABLE_ENDINGS) or Path(file).is_file():
+        return read_table(_read(file, source), _names(columns), source, origin=file)
     return AttributeFiles(source, [] if wanted == "attributes" else _names(wanted))
 
 

@@ -1,24 +1,24 @@
-"""Labels from the folders that pictures lie in."""
+"""Labels from the folders that images lie in."""
 
 import numpy as np
 
 from datasets.labels.labeller import Labeller
-from datasets.pictures import PictureError
 from datasets.sources.item import Item
 from datasets.sources.source import Source
 from dnnlib.errors import UserError
+from dnnlib.image_files import ImageError
 
 MOST_CLASSES = 10_000
 
 
 class FolderNames(Labeller):
-    """One-hot: the name of the folder that a picture lies in (ImageNet's way)."""
+    """One-hot: the name of the folder that an image lies in (ImageNet's way)."""
 
     def __init__(self, source: Source):
         classes = {_folder(item) for item in source.items()} - {""}
         if len(classes) < 2:
             raise UserError(
-                f"{source.path}: its pictures do not lie in several folders, so --labels folders "
+                f"{source.path}: its images do not lie in several folders, so --labels folders "
                 "means nothing here; make one folder for each class"
             )
         if len(classes) > MOST_CLASSES:
@@ -32,7 +32,7 @@ class FolderNames(Labeller):
         try:
             label[self._numbers[_folder(item)]] = 1
         except KeyError:
-            raise PictureError("lies in no folder that could be its class") from None
+            raise ImageError("lies in no folder that could be its class") from None
         return label
 
 

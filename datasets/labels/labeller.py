@@ -1,4 +1,6 @@
-"""What gives a picture its label."""
+"""What gives an image its label."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +12,8 @@ class Labeller:
 
     names: list[str] = []
     digest = ""  # of a table that is no part of the source
+    remarks: Sequence[str] = ()  # what is not used of it
 
     def label(self, item: Item) -> np.ndarray | None:
-        """Return the label [len(names)] float32; PictureError if this picture has none."""
+        """Return the label [len(names)] float32; ImageError if this image has none."""
         return None

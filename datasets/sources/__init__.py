@@ -1,1 +1,1 @@
-"""Where pictures come from: folders, archives, and the other forms data sets are found in."""
+"""Where images come from: folders, archives, and the other forms data sets are found in."""

@@ -1,25 +1,27 @@
-"""Pictures in arrays: .npy, .npz and HDF5 files."""
+"""Images in arrays: .npy, .npz and HDF5 files."""
 
 import functools
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from datasets.pictures import PictureError
-from datasets.sources.item import Item
+from datasets.sources.item import MOST_BYTES, Item
 from datasets.sources.source import Source, file_identity
+from dnnlib.archives import DAMAGE
 from dnnlib.errors import UserError
+from dnnlib.image_files import ImageError, remark_on_range
 
 _IMAGE_KEYS = ("images", "image", "data", "x", "x_train", "imgs", "arr_0")
 _LABEL_KEYS = ("labels", "label", "y", "y_train")
+MOST_CLASSES = 10_000
 
 
 @dataclass(frozen=True)
 class ArrayRow:
-    """One picture of an array in a file."""
+    """One image of an array in a file."""
 
     path: str
     key: str  # "" in a .npy file
@@ -28,104 +30,209 @@ class ArrayRow:
     scale: float  # pixels = values * scale + offset
     offset: float
 
-    def load(self) -> np.ndarray:
-        """Read the picture as uint8 [H, W] or [H, W, C]."""
+    def load(self, most_bytes: int = MOST_BYTES) -> np.ndarray:
+        """Read the image as uint8 [H, W] or [H, W, C]."""
         try:
             pixels = np.asarray(open_arrays(self.path)[self.key][self.row])
         except UserError:
             raise
         except (OSError, ValueError, RuntimeError) as error:
-            raise PictureError(f"cannot be read ({error})") from error
+            raise ImageError(f"cannot be read ({error})") from error
         if self.planar:
             pixels = pixels.transpose(1, 2, 0)
         if pixels.dtype == np.uint8:
             return np.ascontiguousarray(pixels)
         values = pixels.astype(np.float32) * self.scale + self.offset
         if not np.isfinite(values).all():
-            raise PictureError("has values that are not finite")
+            raise ImageError("has values that are not finite")
         return np.ascontiguousarray(np.rint(values).clip(0, 255).astype(np.uint8))
 
 
 class ArrayFile(Source):
-    """The first axis of an array [N, H, W], [N, H, W, C] or [N, C, H, W] counts the pictures."""
+    """The first axis of an array [N, H, W], [N, H, W, C] or [N, C, H, W] counts the images."""
 
     def __init__(self, path: Path):
         super().__init__(path)
         self.kind = "hdf5" if is_hdf5(path) else path.suffix.lstrip(".")
         arrays = open_arrays(str(path))
-        self._key = _choose(arrays, _IMAGE_KEYS, _may_be_images)
+        fitting = {key: array for key in arrays if _may_be_images(array := arrays[key])}
+        self._key = _choose(fitting, _IMAGE_KEYS)
         if self._key is None:
-            found = ", ".join(f"{key or 'array'} {list(arrays[key].shape)}" for key in arrays)
+            found = ", ".join(f"{key or 'array'} {_shape(arrays[key])}" for key in arrays)
             raise UserError(
-                f"{path}: no array of pictures [N, H, W, C] in it (found {found or 'nothing'})"
+                f"{path}: no array of images [N, H, W, C] in it (found {found or 'nothing'})"
             )
-        shape = arrays[self._key].shape
+        others = [key for key in fitting if key != self._key]
+        if others:
+            self.remarks.append(
+                f"read: the array {self._key} {_shape(fitting[self._key])}; left aside: "
+                + ", ".join(f"{key} {_shape(fitting[key])}" for key in others)
+            )
+        shape = fitting[self._key].shape
+        self._check_single(shape)
         self._rows = shape[0]
         self._planar = len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
-        self._range = _find_range(path, arrays[self._key])
+        self._range = self._find_range(fitting[self._key])
         self._labels = self._read_labels(arrays)
+        self.label_names = self._labels.names if self._labels else None
 
     @property
     def count(self) -> int:
-        """How many pictures there are."""
+        """How many images there are."""
         return self._rows
 
     def items(self) -> Iterator[Item]:
-        """Yield all pictures, in their order in the array."""
+        """Yield all images, in their order in the array."""
         for row in range(self._rows):
             content = ArrayRow(str(self.path), self._key, row, self._planar, *self._range)
-            label = None if self._labels is None else self._labels[row]
-            yield Item(f"{row:08d}", content, label)
+            yield Item(f"{row:08d}", content, self._labels and self._labels.row(row))
 
     def identity(self) -> str:
         """Return a digest of the size and the ends of the file."""
         return file_identity(self.path)
 
-    def _read_labels(self, arrays: dict) -> np.ndarray | None:
-        """Return [N, label_dim] float32; class numbers become one-hot vectors."""
-        key = _choose(arrays, _LABEL_KEYS, lambda array: len(array) == self._rows)
-        if key is None or key == self._key:
-            return None
-        labels = np.asarray(arrays[key]).reshape(self._rows, -1)
-        if labels.shape[1] == 1 and np.issubdtype(labels.dtype, np.integer) and labels.min() >= 0:
-            labels = np.eye(labels.max() + 1)[labels[:, 0]]
-        self.label_names = [f"label{number}" for number in range(labels.shape[1])]
-        return labels.astype(np.float32)
+    def _check_single(self, shape: tuple[int, ...]) -> None:
+        if len(shape) == 3 and shape[2] in (3, 4) and shape[0] > 4 and shape[1] > 4:
+            raise UserError(
+                f"{self.path}: an array {list(shape)} is one image, not several [N, H, W, C]; "
+                f"store several, or this one as {[1, *shape]}"
+            )
+        if len(shape) == 3 and shape[0] in (3, 4):
+            self.remarks.append(
+                f"read as {shape[0]} grey images of {shape[2]}x{shape[1]}; if it is one image in "
+                f"colour, store it as {[1, *shape]}"
+            )
 
+    def _find_range(self, images) -> tuple[float, float]:
+        """Return (scale, offset) that bring values to 0..255: from 0..1, -1..1, 16 bits or as is.
 
-def _find_range(path: Path, images) -> tuple[float, float]:
-    """Return (scale, offset) that bring values to 0..255: from 0..1, -1..1, 16 bits or as they are.
-
-    What floats mean is seen in a few pictures from all over the array.
-    """
-    kind = images.dtype.kind
-    if kind == "b":
-        return 255.0, 0.0
-    if kind in "iu":
-        return (255 / 65535, 0.0) if images.dtype == np.uint16 else (1.0, 0.0)
-    if kind != "f":
-        raise UserError(f"{path}: an array of {images.dtype} holds no pictures; numbers are wanted")
-    rows = sorted({row * len(images) // 16 for row in range(16)})
-    sample = np.nan_to_num(np.stack([np.asarray(images[row], np.float32) for row in rows]))
-    if sample.max() > 1.5:
+        What floats mean is seen in a few images from all over the array.
+        """
+        kind = images.dtype.kind
+        if kind == "b":
+            return 255.0, 0.0
+        if kind not in "iuf":
+            raise UserError(
+                f"{self.path}: an array of {images.dtype} holds no images; numbers are wanted"
+            )
+        if kind in "iu" and images.dtype.itemsize == 1:
+            return 1.0, 0.0
+        rows = sorted({row * len(images) // 16 for row in range(16)})
+        sample = np.nan_to_num(np.stack([np.asarray(images[row], np.float32) for row in rows]))
+        if kind == "f":
+            if sample.max() > 1.5:
+                return 1.0, 0.0
+            return (127.5, 127.5) if sample.min() < -0.01 else (255.0, 0.0)
+        if images.dtype == np.uint16:
+            remarks: list[str] = []
+            remark_on_range(int(sample.max()), remarks)
+            self.remarks += [f"its images seem to have {remark}" for remark in remarks]
+            return 255 / 65535, 0.0
+        if sample.max() > 255:
+            self.remarks.append(
+                f"its values of {images.dtype} reach {sample.max():g}; those above 255 are cut off"
+            )
         return 1.0, 0.0
-    return (127.5, 127.5) if sample.min() < -0.01 else (255.0, 0.0)
+
+    def _read_labels(self, arrays: Mapping) -> "_Labels | None":
+        """Return the labels, one-hot vectors of class numbers and words; None if there are none."""
+        for key in arrays:
+            if key.split("/")[-1].lower() not in _LABEL_KEYS or key == self._key:
+                continue
+            array = arrays[key]
+            if array is not None and array.shape[:1] != (self._rows,):
+                continue
+            labels = None if array is None else _to_labels(np.asarray(array))
+            if labels is None:
+                self.remarks.append(
+                    f"its {key} are no labels ({_shape(array)} with too many classes, or no "
+                    "numbers or words); they are left aside"
+                )
+            return labels
+        return None
+
+
+class _Labels:
+    """Labels of images by row; memory grows with the images, not with the classes."""
+
+    def __init__(self, names: list[str], values: np.ndarray):
+        self.names = names
+        self._values = values  # [N] class numbers, or [N, label_dim] numbers
+
+    def row(self, row: int) -> np.ndarray:
+        """Return the label [label_dim] float32 of an image."""
+        if self._values.ndim == 2:
+            return self._values[row]
+        label = np.zeros(len(self.names), np.float32)
+        label[self._values[row]] = 1
+        return label
+
+
+def _to_labels(values: np.ndarray) -> _Labels | None:
+    values = values.reshape(len(values), -1)
+    if values.dtype.kind == "O" and all(isinstance(v, (str, bytes)) for v in values.flat):
+        values = np.array([[v.decode() if isinstance(v, bytes) else v for v in r] for r in values])
+    single, kind = values.shape[1] == 1, values.dtype.kind
+    if single and kind in "iu" and values.min() >= 0 and values.max() < MOST_CLASSES:
+        names = [f"label{number}" for number in range(int(values.max()) + 1)]
+        return _Labels(names, values[:, 0].astype(np.int64))
+    if single and kind in "iuUS":
+        known, numbers = np.unique(values[:, 0], return_inverse=True)
+        if len(known) <= MOST_CLASSES:
+            texts = [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in known]
+            return _Labels([f"label={text}" for text in texts], numbers.reshape(-1))
+        return None
+    if kind not in "biuf" or values.shape[1] > MOST_CLASSES:
+        return None
+    names = [f"label{number}" for number in range(values.shape[1])]
+    return _Labels(names, values.astype(np.float32))
 
 
 @functools.lru_cache(maxsize=2)
-def open_arrays(path: str) -> dict:
-    """Return the arrays of a file by name, without reading them as far as the format allows."""
+def open_arrays(path: str) -> Mapping:
+    """Return the arrays of a file by name, without reading them as far as the format allows.
+
+    In place of an array of Python objects, which are never unpickled, there is None.
+    """
     try:
         if is_hdf5(Path(path)):
             return _open_hdf5(path)
         if zipfile.is_zipfile(path):
-            with np.load(path, allow_pickle=False) as arrays:
-                return {key: arrays[key] for key in arrays.files}  # packed: read as a whole
+            return _PackedArrays(path)
         return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
     except UserError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (*DAMAGE, OSError) as error:
         raise UserError(f"{path}: cannot be read as arrays ({error}); get it again") from error
+
+
+class _PackedArrays(Mapping):
+    """The arrays of an .npz file; each is read as a whole, when it is asked for."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self._read: dict[str, np.ndarray | None] = {}
+        with np.load(path, allow_pickle=False) as arrays:
+            self._names = list(arrays.files)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, name: str) -> np.ndarray | None:
+        if name not in self._read:
+            try:
+                with np.load(self._path, allow_pickle=False) as arrays:
+                    self._read[name] = arrays[name]
+            except (*DAMAGE, OSError) as error:
+                if "allow_pickle" not in str(error):
+                    raise UserError(
+                        f"{self._path}: {name} cannot be read ({error}); get it again"
+                    ) from error
+                self._read[name] = None
+        return self._read[name]
 
 
 def is_array_file(path: Path) -> bool:
@@ -162,19 +269,19 @@ def _open_hdf5(path: str) -> dict:
 
 
 def _may_be_images(array) -> bool:
-    shape = array.shape
-    if 0 in shape:
+    if array is None or 0 in array.shape:
         return False
+    shape = array.shape
     return len(shape) == 3 or (len(shape) == 4 and (shape[3] <= 4 or shape[1] <= 4))
 
 
-def _choose(arrays: dict, names: tuple[str, ...], fits) -> str | None:
-    """Return the key with one of the usual names; for images else the largest that fits."""
+def _shape(array) -> str:
+    return "of objects" if array is None else str(list(array.shape))
+
+
+def _choose(arrays: dict, names: tuple[str, ...]) -> str | None:
+    """Return the key with one of the usual names, or else that of the largest array."""
     for key in arrays:
-        last = key.split("/")[-1].lower()
-        if (last in names or key == "") and fits(arrays[key]):
+        if key.split("/")[-1].lower() in names or key == "":
             return key
-    fitting = [key for key in arrays if fits(arrays[key])]
-    if names is _IMAGE_KEYS and fitting:
-        return max(fitting, key=lambda key: arrays[key].size)
-    return None
+    return max(arrays, key=lambda key: arrays[key].size, default=None)

@@ -1,33 +1,25 @@
 """What every kind of source offers."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from datasets.sources.item import Item
-
-# Files that come along with pictures. Everything else is tried, whatever its name says.
-OTHER_SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffixes in (
-        "csv tsv json jsonl txt md rst html htm xml yaml yml toml ini log pdf doc docx license",
-        "npy npz pkl pt pth mat h5 hdf5 labels mdb db py sh bak",
-        "zip tar gz tgz bz2 xz 7z rar sha256 md5",
-    )
-    for suffix in suffixes.split()
-)
+from dnnlib.image_folders import LeftAside
 
 
 class Source:
-    """Pictures to be prepared. `items` gives them in an order that never changes."""
+    """Images to be prepared. `items` gives them in an order that never changes."""
 
-    kind = "pictures"
+    kind = "images"
     label_names: list[str] | None = None  # of the labels that the items bring along
 
     ratio: float | None = None  # height / width of the useful part, where it is known already
 
     def __init__(self, path: Path):
         self.path = Path(path)
+        self.remarks: list[str] = []  # what else the source could be, and what is not used of it
+        self.left_aside = LeftAside()  # files that are not tried; complete after a walk through all
 
     @property
     def count(self) -> int | None:
@@ -35,7 +27,7 @@ class Source:
         return None
 
     def items(self) -> Iterator[Item]:
-        """Yield all pictures in order."""
+        """Yield all images in order. Those that cannot be used are yielded, too, and say why."""
         raise NotImplementedError
 
     def read_text(self, name: str) -> bytes | None:
@@ -43,21 +35,34 @@ class Source:
         return None
 
     def other_files(self, suffix: str) -> list[str]:
-        """Return the names of files of the source that end so and are no pictures."""
+        """Return the names of files of the source that end so and are no images."""
         return []
 
     def identity(self) -> str:
         """Return what tells this source from another without reading all of it."""
         raise NotImplementedError
 
+    def state(self) -> str:
+        """Return a digest of sizes and times of change: if it is the same, so is the content."""
+        return state_of([self.path])
 
-def may_be_picture(name: str) -> bool:
-    """Say whether a file is worth trying; hidden files and Mac's shadows are not."""
-    parts = name.split("/")
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    last = parts[-1].lower()
-    suffix = last[last.rfind(".") :] if "." in last else ""
-    return not hidden and suffix not in OTHER_SUFFIXES and last not in ("thumbs.db", "license")
+
+def state_of(paths: Iterable[Path]) -> str:
+    """Return a digest of names, sizes and times of change of files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        status = path.stat()
+        digest.update(state_line(path.name, status))
+    return digest.hexdigest()
+
+
+def state_line(name: str, status) -> bytes:
+    """Return what `state_of` takes of one file.
+
+    The second time is that of any change of content, name or rights; nobody can set it.
+    """
+    line = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\n"
+    return line.encode(errors="surrogateescape")
 
 
 def file_identity(path: Path, sample_bytes: int = 1 << 20) -> str:

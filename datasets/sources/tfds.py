@@ -1,4 +1,4 @@
-"""Pictures of a TensorFlow Datasets builder: `tfds:NAME` or `tfds:NAME:SPLIT`."""
+"""Images of a TensorFlow Datasets builder: `tfds:NAME` or `tfds:NAME:SPLIT`."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.sources.item import Item
+from datasets.sources.item import MOST_BYTES, Item
 from datasets.sources.source import Source
 from dnnlib.errors import UserError
 
@@ -16,17 +16,17 @@ PREFIX = "tfds:"
 
 @dataclass(frozen=True)
 class Pixels:
-    """A picture that is already here."""
+    """An image that is already here."""
 
     pixels: np.ndarray  # uint8 [H, W, C]
 
-    def load(self) -> np.ndarray:
-        """Return the picture."""
+    def load(self, most_bytes: int = MOST_BYTES) -> np.ndarray:
+        """Return the image."""
         return self.pixels
 
 
 class TfdsBuilder(Source):
-    """The pictures (feature `image`) of one split, in the order of its files."""
+    """The images (feature `image`) of one split, in the order of its files."""
 
     kind = "tfds"
 
@@ -53,19 +53,24 @@ class TfdsBuilder(Source):
 
     @property
     def count(self) -> int:
-        """How many pictures the split has."""
+        """How many images the split has."""
         return self._builder.info.splits[self._split].num_examples
 
     def items(self) -> Iterator[Item]:
-        """Yield all pictures."""
+        """Yield all images."""
         stream = self._builder.as_dataset(split=self._split, shuffle_files=False)
         for number, example in enumerate(stream.as_numpy_iterator()):
             label = None
             if self.label_names:
-                label = np.eye(len(self.label_names), dtype=np.float32)[example["label"]]
+                label = np.zeros(len(self.label_names), np.float32)
+                label[example["label"]] = 1
             yield Item(f"{number:08d}", Pixels(example["image"]), label)
 
     def identity(self) -> str:
         """Return a digest of the full name with its version."""
         name = f"{self._builder.info.full_name} {self._split} {self.count}"
         return hashlib.sha256(name.encode()).hexdigest()
+
+    def state(self) -> str:
+        """The same: a version of a builder does not change."""
+        return self.identity()

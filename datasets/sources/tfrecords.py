@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from datasets.opening import locate_images, open_records
-from datasets.pictures import PictureError
 from datasets.records import RecordError, parse_message
-from datasets.shards import find_levels, is_record_file
-from datasets.sources.item import Item, read_slice
-from datasets.sources.source import Source, file_identity
+from datasets.shards import is_record_file
+from datasets.sources.item import MOST_BYTES, Item, read_slice
+from datasets.sources.source import Source, file_identity, state_of
+from dnnlib.image_files import ImageError
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class RecordImage:
     offset: int
     size: int
 
-    def load(self) -> bytes | np.ndarray:
+    def load(self, most_bytes: int = MOST_BYTES) -> bytes | np.ndarray:
         """Return the PNG file, or the pixels [H, W, C]."""
         features = _parse(self.path, self.offset, self.size)
         try:
@@ -31,7 +31,7 @@ class RecordImage:
                 return data
             pixels = np.frombuffer(data, np.uint8).reshape(features["shape"])  # [C, H, W]
         except (KeyError, ValueError, AttributeError) as error:
-            raise PictureError("the record holds no image") from error
+            raise ImageError("the record holds no image") from error
         return np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
 
@@ -66,6 +66,11 @@ class RecordDirectory(Source):
         """Return a digest of the sizes and the ends of the files."""
         return " ".join(file_identity(file.path) for file in self._records.files)
 
+    def state(self) -> str:
+        """Return a digest of sizes and times; of an archive where they lie in one."""
+        inside = self.path.is_dir() or is_record_file(self.path.name)
+        return state_of([file.path for file in self._records.files] if inside else [self.path])
+
     def _label(self, image: int, content: RecordImage) -> np.ndarray | None:
         if self._records.side_labels is not None:
             return self._records.side_labels[image]
@@ -79,11 +84,11 @@ def is_record_source(path: Path) -> bool:
     """Say whether this is a record file or a folder that holds some."""
     if path.is_file():
         return is_record_file(path.name)
-    return bool(find_levels(path))
+    return any(is_record_file(file.name) for file in path.iterdir())
 
 
 def _parse(path: str, offset: int, size: int) -> dict:
     try:
         return parse_message(read_slice(path, offset, size))
     except RecordError as error:
-        raise PictureError(str(error)) from error
+        raise ImageError(str(error)) from error

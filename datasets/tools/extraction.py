@@ -1,4 +1,4 @@
-"""A data set back to a folder of pictures."""
+"""A data set back to a folder of images."""
 
 import json
 from pathlib import Path
@@ -19,6 +19,8 @@ def extract(
     directory: Path, out: Path, *, resolution: int | None = None, max_images: int | None = None
 ) -> str:
     """Write all images as PNG files, and their labels as dataset.json in StyleGAN2-ADA's form."""
+    if max_images is not None and max_images < 1:
+        raise UserError(f"at most {max_images} images: give a positive number")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is already there; choose another --out")
     records = open_records(directory, resolution)
@@ -35,4 +37,4 @@ def extract(
         if records.label_names:
             text = json.dumps({"labels": labels, "label_names": records.label_names})
             (folder / "dataset.json").write_text(text, encoding="utf-8")
-    return f"{count:,} pictures in {out}"
+    return f"{count:,} images in {out}"

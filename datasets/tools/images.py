@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from datasets.opening import RecordSet, locate_images
-from datasets.pictures import PictureError, decode
 from dnnlib.errors import UserError
+from dnnlib.image_files import ImageError, decode
 
 
 def iterate_images(
@@ -23,7 +23,7 @@ def iterate_images(
         try:
             image = _image(features, records)
             label = _label(features, records, number)
-        except (ValueError, KeyError, TypeError, PictureError) as error:
+        except (ValueError, KeyError, TypeError, ImageError) as error:
             raise UserError(
                 f"{records.files[shard].path}: record {place} is no image of this set ({error}); "
                 "copy the file again or prepare the data set again"
@@ -41,7 +41,7 @@ def _image(features: dict, records: RecordSet) -> np.ndarray:
     else:
         image = np.frombuffer(features["data"], np.uint8).reshape(shape).transpose(1, 2, 0)
     if image.shape != (records.resolution, records.resolution, records.channels):
-        raise ValueError(f"its picture is {list(image.shape)}")
+        raise ValueError(f"its image is {list(image.shape)}")
     return image
 
 

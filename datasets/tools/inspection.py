@@ -1,4 +1,4 @@
-"""What a data set holds: facts, statistics of colours and labels, a sheet of pictures."""
+"""What a data set holds: facts, statistics of colours and labels, a grid of images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,8 @@ from PIL import Image
 
 from datasets.opening import RecordSet, open_records
 from datasets.tools.images import iterate_images
+from dnnlib.errors import UserError
+from dnnlib.files import atomic_file
 from dnnlib.progress import track
 
 
@@ -20,26 +22,36 @@ class Statistics:
     label_sums: np.ndarray  # [label_dim]
 
 
-def inspect(directory: Path, *, resolution: int | None = None, sheet: Path | None = None) -> str:
-    """Return a description of a data set; write a sheet of its pictures to `sheet`, if given."""
+def inspect(directory: Path, *, resolution: int | None = None, grid: Path | None = None) -> str:
+    """Return a description of a data set; write a grid of its images to `grid`, if given."""
+    if grid is not None:
+        _check_grid(grid)
     records = open_records(directory, resolution)
     statistics, shown = _measure(records)
-    if sheet is not None:
-        sheet.parent.mkdir(parents=True, exist_ok=True)
-        tile(shown).save(sheet)
+    if grid is not None:
+        with atomic_file(grid) as file:
+            tile(shown).save(file, "PNG")
     return "\n".join(_facts(records) + _colours(statistics) + _labels(records, statistics))
 
 
+def _check_grid(grid: Path) -> None:
+    """Raise UserError where no image can be written, before the data set is read."""
+    if grid.suffix.lower() != ".png":
+        raise UserError(f"{grid}: a grid is written as PNG; end its name in .png")
+    if grid.is_dir():
+        raise UserError(f"{grid}: a directory; give the name of a file")
+
+
 def tile(images: list[np.ndarray]) -> Image.Image:
-    """Return one picture with all `images` [H, W, C] in rows, about twice as wide as high."""
+    """Return one image with all `images` [H, W, C] in rows, about twice as wide as high."""
     columns = max(1, int(np.ceil(np.sqrt(2 * len(images)))))
     height, width, channels = images[0].shape
     rows = -(-len(images) // columns)
-    sheet = np.full((rows * height, columns * width, channels), 255, np.uint8)
+    grid = np.full((rows * height, columns * width, channels), 255, np.uint8)
     for number, image in enumerate(images):
         top, left = number // columns * height, number % columns * width
-        sheet[top : top + height, left : left + width] = image
-    return Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
+        grid[top : top + height, left : left + width] = image
+    return Image.fromarray(grid[:, :, 0] if channels == 1 else grid)
 
 
 def _measure(records: RecordSet, shown: int = 128) -> tuple[Statistics, list[np.ndarray]]:

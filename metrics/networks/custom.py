@@ -7,9 +7,9 @@ import tensorflow as tf
 
 
 class CustomNetwork(tf.Module):
-    """Features of a model that takes pictures [B, H, W, 3] in 0..255 and returns one tensor.
+    """Features of a model that takes images [B, H, W, 3] in 0..255 and returns one tensor.
 
-    Pictures are resized to the model's height and width where it has fixed ones; maps [B, h, w, D]
+    Images are resized to the model's height and width where it has fixed ones; maps [B, h, w, D]
     are averaged over places. Raises ValueError if the model is of another kind.
     """
 
@@ -17,7 +17,7 @@ class CustomNetwork(tf.Module):
         super().__init__()
         self.model, shape, self._dtype = _load(path)
         if len(shape) != 4 or shape[3] != 3:
-            raise ValueError(f"takes {shape}, not pictures [B, H, W, 3]")
+            raise ValueError(f"takes {shape}, not images [B, H, W, 3]")
         self._size = None if None in shape[1:3] else list(shape[1:3])
         size = "x".join(map(str, self._size)) if self._size else ""
         self.preprocessing = f"antialiased bilinear to {size}" if size else "none"
@@ -51,7 +51,7 @@ def _load(path: Path):
         signature = loaded.signatures["serving_default"]
         inputs = signature.structured_input_signature[1]
         if len(inputs) != 1:
-            raise ValueError(f"takes {len(inputs)} inputs instead of pictures")
+            raise ValueError(f"takes {len(inputs)} inputs instead of images")
         ((name, spec),) = inputs.items()
         call = lambda x: signature(**{name: x})  # noqa: E731
         call.loaded = loaded  # which goes when nothing refers to it any more

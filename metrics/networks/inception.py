@@ -70,7 +70,7 @@ class InceptionV3(tf.Module):
 
 
 class CleanInceptionV3(InceptionV3):
-    """The same network on pictures that are resized as clean-fid does it."""
+    """The same network on images that are resized as clean-fid does it."""
 
     preprocessing = "Pillow bicubic to 299 (clean-fid), (x - 128) / 128"
 

@@ -23,8 +23,8 @@ def resize_like_clean_fid(images: np.ndarray, size: int) -> np.ndarray:
     """
 
     def resize(channel: np.ndarray) -> np.ndarray:
-        picture = Image.fromarray(np.ascontiguousarray(channel))
-        return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
+        image = Image.fromarray(np.ascontiguousarray(channel))
+        return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
     channels = [[resize(image[..., c]) for c in range(image.shape[-1])] for image in images]
     return np.clip(np.moveaxis(np.array(channels, np.float32), 1, -1), 0, 255)

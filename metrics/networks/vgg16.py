@@ -75,11 +75,11 @@ class VGG16(tf.Module):
 class LPIPS(tf.Module):
     """Learned perceptual similarity (Zhang et al. 2018), version 0.1, as an embedding.
 
-    The squared Euclidean distance of two pictures' embeddings is their LPIPS distance.
+    The squared Euclidean distance of two images' embeddings is their LPIPS distance.
     scales: for each block, the weights [C] of its channels, none negative.
     """
 
-    dimensions: Mapping[str, int] = {}  # the embedding's length depends on the pictures' size
+    dimensions: Mapping[str, int] = {}  # the embedding's length depends on the images' size
     preprocessing = "RGB minus mean, by deviation"
 
     def __init__(self, layers: Layers, scales: Sequence[np.ndarray]):

@@ -25,13 +25,13 @@ OPTIONS = [
     (["--resolution", "big"], ["--resolution", "big"]),
     (["--crop", "ratio"], ["--ratio 0.75"]),
     (["--crop", "square", "--ratio", "0.5"], ["belong together"]),
-    (["--ratio", "188"], ["188", "height / width"]),
+    (["--ratio", "188"], ["--ratio 188: use a number from 0.05 to 20"]),
     (["--alpha", "keep"], ["keep", "composite:white"]),
     (["--alpha", "composite:whit"], ["composite:whit"]),
     (["--filter", "lanczoss"], ["lanczoss", "lanczos"]),
-    (["--shards", "0"], ["0 shards"]),
-    (["--max-images", "0"], ["positive"]),
-    (["--max-images", "-3"], ["positive"]),
+    (["--shards", "0"], ["--shards 0: use a whole number from 1 to 9999"]),
+    (["--max-images", "0"], ["--max-images 0: use a whole number of at least 1"]),
+    (["--max-images", "-3"], ["of at least 1"]),
     (["--workers", "0"], ["workers"]),
     (["--name", "a/b"], ["a/b", "letters"]),
     (["--encoding", "png", "--all-resolutions"], ["raw"]),
@@ -60,10 +60,10 @@ def test_bad_sources(pictures, tmp_path):
     out = tmp_path / "set"
     expect(prepare_data(tmp_path / "none", "--out", out), "none", "no such folder or file")
     (tmp_path / "empty").mkdir()
-    expect(prepare_data(tmp_path / "empty", "--out", out), "no picture")
+    expect(prepare_data(tmp_path / "empty", "--out", out), "no image")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.png").write_text("hello")
-    expect(prepare_data(tmp_path / "texts", "--out", out), "no picture", "a.png: not a picture")
+    expect(prepare_data(tmp_path / "texts", "--out", out), "no image", "a.png: not an image")
     picture = next(pictures.rglob("*.webp"))
     expect(prepare_data(picture, "--out", out), "folder")
     expect(prepare_data(), "required")

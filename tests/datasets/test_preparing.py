@@ -297,7 +297,7 @@ def test_two_at_once_do_not_mix(pictures, tmp_path):
 class Deadly:
     """A picture that ends the process that reads it, as the system does when memory runs out."""
 
-    def load(self) -> bytes:
+    def load(self, most_bytes: int) -> bytes:
         os._exit(1)
 
 
@@ -318,7 +318,7 @@ def test_names_of_any_bytes(pictures, tmp_path):
     assert found.returncode == 0 and "prepared: 1 images" in found.stdout
     assert "bad\\udcfe" in found.stdout
     strict = prepare_data(tmp_path / "odd", "--out", tmp_path / "x", "--strict")
-    assert strict.returncode == 2 and "not a picture" in strict.stderr
+    assert strict.returncode == 2 and "not an image" in strict.stderr
 
 
 def test_preparing_needs_no_tensorflow():
@@ -360,7 +360,7 @@ def test_bad_pictures_are_named_counted_and_skipped(mixed, tmp_path):
         assert "prepared: 4 images" in found.stdout and "skipped 3" in found.stdout
         for words in (
             "bad1.png: damaged",
-            "bad2.jpg: not a picture",
+            "bad2.jpg: not an image",
             "bad3.png: the file is empty",
         ):
             assert words in found.stdout

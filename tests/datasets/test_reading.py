@@ -282,6 +282,6 @@ def test_processes_share_one_stream(parts):
 def test_memory_of_reading_is_said(prepared):
     dataset = datasets.open_dataset(prepared)
     ahead = 8 * 1000 * 16 * 16 * 3 / 1e6  # four batches being read, and four that wait
-    assert f"all 24 pictures by number: index 0.0 MB, orders 0.0 MB, read ahead {ahead:.1f} MB" in (
+    assert f"all 24 images by number: index 0.0 MB, orders 0.0 MB, read ahead {ahead:.1f} MB" in (
         dataset.describe_memory(1000)
     )

@@ -15,7 +15,7 @@ from datasets.shaping import (
     nearest_resolution,
     pad_to_square,
     resize,
-    shape_picture,
+    shape_image,
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
@@ -50,14 +50,14 @@ def test_official_preparation_as_options(case):
 def test_any_size_becomes_a_square(crop, size):
     picture = Image.new("RGB", size, "red")
     ratio = 0.6 if crop == "ratio" else None
-    shaped = shape_picture(picture, resolution=8, crop=crop, ratio=ratio, filter="lanczos")
+    shaped = shape_image(picture, resolution=8, crop=crop, ratio=ratio, filter="lanczos")
     assert shaped.size == (8, 8)
 
 
 def test_square_crop_is_the_centre():
     picture = Image.new("RGB", (30, 10), "red")
     picture.paste("blue", (10, 0, 20, 10))
-    shaped = shape_picture(picture, resolution=8, crop="square", ratio=None, filter="lanczos")
+    shaped = shape_image(picture, resolution=8, crop="square", ratio=None, filter="lanczos")
     assert set(shaped.getdata()) == {(0, 0, 255)}
 
 

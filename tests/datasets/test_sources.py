@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 import datasets
-from datasets.pictures import decode
 from datasets.preparation import Order, Preparation
 from datasets.preparing import prepare
 from datasets.sources.lmdb import LmdbDatabase
 from datasets.sources.opening import open_source
 from dnnlib.errors import UserError
+from dnnlib.image_files import decode
 from tests.datasets.conftest import ROOT
 from tests.datasets.test_reading import IMAGES, LABELS, TINY
 
@@ -57,7 +57,7 @@ def test_damaged_lmdb(tmp_path, damage):
         5: whole[:8192] + bytes(len(whole) - 8192),
     }[damage]
     (tmp_path / "data.mdb").write_bytes(content)
-    with pytest.raises(UserError, match="LMDB|no picture that can be used"):
+    with pytest.raises(UserError, match="LMDB|no image that can be used"):
         images_of(tmp_path, tmp_path / "set")
 
 

@@ -73,7 +73,7 @@ def test_verify_decodes_png(pictures, tmp_path):
 
 def test_extract_and_back(tmp_path):
     found = prepare_data("extract", TINY, "--out", tmp_path / "out")
-    assert found.returncode == 0 and "10 pictures" in found.stdout
+    assert found.returncode == 0 and "10 images" in found.stdout
     for number, expected in enumerate(IMAGES):
         path = tmp_path / "out" / "00000" / f"{number:08d}.png"
         np.testing.assert_array_equal(np.asarray(Image.open(path)), expected)

@@ -3,7 +3,7 @@
     python -m tests.metrics.proxy_study DATA_DIR [COUNT]
 
 COUNT pictures are compared with as many others, whole and damaged; modes are dropped from all the
-others, so that no picture is there twice.
+others, so that no image is there twice.
 The slow test `test_real_pictures.py` does the same with the pictures that come with the project.
 """
 

@@ -13,9 +13,9 @@ from dnnlib.errors import UserError
 from metrics import frechet_distance, inception_score, kernel_distance, precision_recall
 from metrics.comparison import Comparison
 from metrics.extraction import Gaussian, Need, extract
+from metrics.image_sources import open_images
 from metrics.names import Metric, parse_metrics
 from metrics.networks.network import FeatureNetwork
-from metrics.picture_files import open_pictures
 
 
 class TinyNetwork(tf.Module):
@@ -99,7 +99,7 @@ def test_names():
         ("fid50k3", "fid has no neighbours"),
         ("fd-efficientnt10k", 'did you mean "fd-efficientnet"'),
         ("", "no metrics given"),
-        ("fid1", "two pictures or more"),
+        ("fid1", "two images or more"),
     ],
 )
 def test_names_that_are_refused(text, message):
@@ -262,7 +262,7 @@ def test_cache_entries_are_readable_and_replaced_when_damaged(comparison):
     assert description["data_digest"] == "digest" and description["count"] == 30
     assert description["network_digest"] == "digest of inception"
     # The entry serves as stored statistics, here and in other programs.
-    stored = open_pictures(entry)
+    stored = open_images(entry)
     assert comparison.evaluate(parse_metrics("fid30"), stored, fake) == first
     entry.write_bytes(entry.read_bytes()[:100])
     again = Comparison(directory=comparison.directory, networks=comparison.networks)
@@ -273,7 +273,7 @@ def test_cache_entries_are_readable_and_replaced_when_damaged(comparison):
 def test_refuses_fewer_pictures_than_features(comparison):
     few, many = Memory(random_pictures(5, 0)), Memory(random_pictures(50, 1))
     with pytest.raises(
-        UserError, match="5 pictures of pictures cannot give a covariance of 5 .*--al"
+        UserError, match="5 images of pictures cannot give a covariance of 5 .*--al"
     ):
         comparison.evaluate(parse_metrics("fid5"), many, many)
     with pytest.raises(UserError, match="cannot give a covariance"):
@@ -284,15 +284,58 @@ def test_refuses_fewer_pictures_than_features(comparison):
         value = comparison.evaluate(parse_metrics("fid5"), few, many)["fid5"]
     assert np.isfinite(value)
     assert any("covariance has rank 4 of 5" in line for line in comparison.reports)
-    assert comparison.evaluate(parse_metrics("is5"), few, few)  # needs no covariance
+    many = Memory(random_pictures(20, 1))
+    assert comparison.evaluate(parse_metrics("is20"), many, many)  # needs no covariance
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "words"),
+    [
+        ("is19", 19, "10 splits need 20 images or more; pictures gives 19"),
+        ("pr0.003k3", 3, "3 neighbours need more than 3 images; pictures gives 3"),
+        ("dc0.005k5", 5, "5 neighbours need more than 5 images; pictures gives 5"),
+        ("kid2", 2, "needs 3 images or more; pictures gives 2"),
+    ],
+)
+def test_metrics_of_too_few_images_are_refused(comparison, name, count, words):
+    images = Memory(random_pictures(count, 0))
+    with pytest.raises(UserError, match=words):
+        comparison.evaluate(parse_metrics(name), images, images)
+
+
+def test_metrics_of_few_images_are_marked(comparison):
+    images = Memory(random_pictures(50, 0))
+    values = comparison.evaluate(parse_metrics("is50,kid50"), images, images)
+    assert values["kid50_std"] > 0 and values["is50"] > 1
+    for words in ("is50: splits of only 5 images", "kid50: subsets of only 12 images"):
+        assert any(words in line for line in comparison.reports)
+
+
+def test_a_cache_that_cannot_be_written_is_found_before_the_work(comparison, tmp_path):
+    (tmp_path / "file").touch()
+    comparison.directory, comparison.cache = tmp_path / "file", True
+    real, fake = Memory(random_pictures(30, 0)), Memory(random_pictures(30, 1))
+    assert comparison.evaluate(parse_metrics("fid30"), real, fake)
+    assert "cannot be written; statistics of real images are not kept" in comparison.reports[0]
+
+
+def test_transparency_is_seen_on_white(comparison):
+    """An RGBA image counts as what is seen of it on white, and that is said."""
+    random = np.random.default_rng(3)
+    pixels = random.integers(0, 256, [30, 8, 8, 4], dtype=np.uint8)
+    alpha = pixels[..., 3:] / 255
+    white = np.rint(pixels[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    values = comparison.evaluate(parse_metrics("fid30"), Memory(white), Memory(pixels))
+    assert values["fid30"] == pytest.approx(0, abs=1e-6)
+    assert "pictures: images with transparency are compared on white" in comparison.reports
 
 
 def test_says_what_is_not_comparable(comparison):
     real, fake = Memory(random_pictures(20, 0)), Memory(random_pictures(30, 1))
     comparison.evaluate(parse_metrics("fid30"), real, fake)
-    assert "fid30: published values are of 50000 pictures" in comparison.reports
-    assert "fid30: pictures has only 20 pictures" in comparison.reports
-    with pytest.raises(UserError, match="has 30 pictures; use --num 30"):
+    assert "fid30: published values are of 50000 images" in comparison.reports
+    assert "fid30: pictures has only 20 images" in comparison.reports
+    with pytest.raises(UserError, match="has 30 images; use --num 30"):
         comparison.evaluate(parse_metrics("fid50k"), Memory(random_pictures(50, 0)), fake)
 
 
@@ -313,26 +356,26 @@ def test_folder(tmp_path, comparison):
         path = tmp_path / "folder" / ("a" if number < 6 else "b") / f"{number:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
-    (tmp_path / "folder" / "readme.txt").write_text("no picture")
-    folder = open_pictures(tmp_path / "folder")
+    (tmp_path / "folder" / "readme.txt").write_text("no image")
+    folder = open_images(tmp_path / "folder")
     assert folder.count == 12
     np.testing.assert_array_equal(np.stack(list(folder.images(12))), images)
     digest = folder.digest
     Image.fromarray(images[1]).save(tmp_path / "folder" / "a" / "00.png")
-    assert open_pictures(tmp_path / "folder").digest != digest
-    (tmp_path / "folder" / "a" / "03.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match="03.png: not a picture"):
+    assert open_images(tmp_path / "folder").digest != digest
+    (tmp_path / "folder" / "a" / "03.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match="03.png: not an image"):
         list(folder.images(12))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no pictures"):
-        open_pictures(tmp_path / "empty")
+    with pytest.raises(UserError, match="holds no images"):
+        open_images(tmp_path / "empty")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_npz_of_pictures(save, tmp_path):
     images = random_pictures(12, 0)
     save(tmp_path / "a.npz", images)
-    opened = open_pictures(tmp_path / "a.npz")
+    opened = open_images(tmp_path / "a.npz")
     assert opened.count == 12
     np.testing.assert_array_equal(np.stack(list(opened.images(12))), images)
     np.testing.assert_array_equal(np.stack(list(opened.images(5))), images[:5])
@@ -341,7 +384,7 @@ def test_npz_of_pictures(save, tmp_path):
 def test_stored_statistics_serve_the_frechet_distance_only(tmp_path, comparison):
     real, fake = features_of(random_pictures(50, 0)), Memory(random_pictures(50, 1))
     np.savez(tmp_path / "stats.npz", mu=real.mean(0), sigma=np.cov(real.T))
-    stored = open_pictures(tmp_path / "stats.npz")
+    stored = open_images(tmp_path / "stats.npz")
     found = comparison.evaluate(parse_metrics("fid50,is50"), stored, fake)
     b = features_of(fake.array)
     expected = frechet_distance(real.mean(0), np.cov(real.T), b.mean(0), np.cov(b.T))
@@ -350,21 +393,21 @@ def test_stored_statistics_serve_the_frechet_distance_only(tmp_path, comparison)
         comparison.evaluate(parse_metrics("kid50"), stored, fake)
     np.savez(tmp_path / "other.npz", mu=np.zeros(7), sigma=np.eye(7))
     with pytest.raises(UserError, match="7 features; inception has 5: .* another network"):
-        comparison.evaluate(parse_metrics("fid50"), open_pictures(tmp_path / "other.npz"), fake)
+        comparison.evaluate(parse_metrics("fid50"), open_images(tmp_path / "other.npz"), fake)
 
 
 def test_other_npz_files_are_told(tmp_path):
     np.savez(tmp_path / "a.npz", pictures=np.zeros(3))
     with pytest.raises(UserError, match="neither arr_0 .* but pictures"):
-        open_pictures(tmp_path / "a.npz")
+        open_images(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", np.zeros([4, 8, 8, 3]))
     with pytest.raises(UserError, match="not uint8"):
-        open_pictures(tmp_path / "b.npz")
+        open_images(tmp_path / "b.npz")
     (tmp_path / "c.npz").write_bytes(b"<html>")
     with pytest.raises(UserError, match="no npz file"):
-        open_pictures(tmp_path / "c.npz")
+        open_images(tmp_path / "c.npz")
     with pytest.raises(UserError, match="does not exist"):
-        open_pictures(tmp_path / "d.npz")
+        open_images(tmp_path / "d.npz")
 
 
 def test_extract_returns_gaussians():

@@ -18,8 +18,9 @@ from gansformer.generation import Sampler
 from gansformer.snapshot import Snapshot, save_snapshot
 from metrics.comparison import Comparison
 from metrics.names import parse_metrics
+from metrics.networks.catalogue import load_network
 from metrics.networks.network import FeatureNetwork
-from scripts.evaluate import CACHE, main
+from scripts.evaluate import main
 from tests.golden_files import load
 from tests.metrics.test_comparison import Memory, TinyNetwork, random_pictures
 from training.measure.evaluation import (
@@ -253,5 +254,11 @@ def test_mistakes_end_with_one_line_and_status_2(
     assert len(error) == 1 and message in error[0]
 
 
-def test_the_default_cache_is_where_weights_are_looked_for():
-    assert Comparison().directory == CACHE
+def test_the_default_cache_is_where_weights_are_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANSFORMER_CACHE", str(tmp_path))
+    assert Comparison().directory == tmp_path / "metrics"
+    (tmp_path / "metrics").mkdir()
+    path = tmp_path / "metrics" / "pt_inception-2015-12-05-6726825d.pth"
+    path.write_bytes(b"too short")
+    with pytest.raises(UserError, match=f"{path}: .* 9 bytes instead of 95628359"):
+        load_network("inception")

@@ -180,7 +180,7 @@ def test_grey_pictures_and_what_are_no_pictures(inception):
     grey = random_images(16, 16)[..., :1]
     same = inception.features(np.repeat(grey, 3, axis=-1))["pool_3"]
     np.testing.assert_array_equal(inception.features(grey)["pool_3"], same)
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         inception.features(grey.astype(np.float32))
 
 

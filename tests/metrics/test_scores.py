@@ -26,9 +26,11 @@ def test_inception_score_closed_forms():
 
 def test_inception_score_refuses_what_are_no_distributions():
     with pytest.raises(ValueError, match="distributions"):
-        inception_score(np.ones([10, 3]))
+        inception_score(np.ones([20, 3]))
     with pytest.raises(ValueError, match="splits"):
         inception_score(np.full([5, 4], 0.25), splits=6)
+    with pytest.raises(ValueError, match="10 splits of two or more"):
+        inception_score(np.eye(10))  # would be 1, and is 10 as one split
 
 
 def slow_discrepancy(x, y):
@@ -41,12 +43,37 @@ def slow_discrepancy(x, y):
     return xx + yy - 2 * xy
 
 
-def test_kernel_distance_of_all_rows_is_the_slow_one():
+def test_kernel_distance_is_the_slow_one_over_subsets():
     random = np.random.default_rng(0)
-    x, y = random.normal(size=[12, 6]), random.normal(size=[12, 6]) + 0.5
-    mean, std = kernel_distance(x, y, subsets=3)
-    assert mean == pytest.approx(slow_discrepancy(x, y), rel=1e-10)
-    assert std == pytest.approx(0, abs=1e-10)  # the subsets are all the same set
+    x, y = random.normal(size=[40, 6]), random.normal(size=[48, 6]) + 0.5
+    draws = np.random.default_rng(7)
+    slow = [
+        slow_discrepancy(*(rows[draws.choice(len(rows), 10, replace=False)] for rows in (x, y)))
+        for _ in range(3)
+    ]
+    mean, std = kernel_distance(x, y, subsets=3, seed=7)  # of a quarter of the 40 rows each
+    assert mean == pytest.approx(np.mean(slow), rel=1e-10)
+    assert std == pytest.approx(np.std(slow), rel=1e-10)
+
+
+@pytest.mark.parametrize("count", [200, 220, 400])
+def test_spread_of_the_kernel_distance_is_that_of_independent_subsets(count):
+    """Also where subsets of the wanted size would be the whole set, or nearly."""
+    random = np.random.default_rng(2)
+    x, y = random.normal(size=[2, count, 8])
+    size = min(200, count // 4)
+    _, std = kernel_distance(x, y, subsets=400, subset_size=200)
+    independent = [
+        kernel_distance(*random.normal(size=[2, 4 * size, 8]), subsets=1, subset_size=size)[0]
+        for _ in range(400)
+    ]
+    assert 0.7 < std / np.std(independent) < 1.3
+
+
+def test_kernel_distance_of_very_few_rows():
+    with pytest.raises(ValueError, match="N and M > 2"):
+        kernel_distance(np.zeros([2, 4]), np.zeros([9, 4]))
+    assert kernel_distance(np.zeros([3, 4]), np.zeros([9, 4])) == (0, 0)
 
 
 def test_kernel_distance_is_unbiased_reproducible_and_grows_with_the_shift():

@@ -36,7 +36,7 @@ def tensors():
 
 
 def block_outputs(tensors, images):
-    """The five blocks by Keras' layers; pictures normalised as torchvision does."""
+    """The five blocks by Keras' layers; images normalised as torchvision does."""
     x = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     names = sorted((n for n in tensors if n[:8] == "features"), key=lambda n: int(n.split(".")[1]))
     maps = []
@@ -126,7 +126,7 @@ def test_a_model_of_the_users(form, model, tmp_path):
 def test_models_that_are_no_feature_networks(tmp_path):
     inputs = keras.Input([7])
     keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "vector.keras")
-    with pytest.raises(UserError, match=r"\(None, 7\), not pictures"):
+    with pytest.raises(UserError, match=r"\(None, 7\), not images"):
         load_network("custom", from_file=tmp_path / "vector.keras")
     (tmp_path / "text.keras").write_text("no model")
     with pytest.raises(UserError, match="cannot give features"):

@@ -21,9 +21,9 @@ from gansformer.generator import Generator
 from gansformer.loading import load
 from gansformer.snapshot import Snapshot
 from metrics.comparison import Comparison
+from metrics.image_sources import ImageSource, open_images
 from metrics.names import Metric, parse_metrics
 from metrics.path_length import LatentPath
-from metrics.picture_files import Pictures, open_pictures
 from training.measure.paths import PathSampler, crop_face, shrink
 
 READ_BATCH = 32
@@ -228,10 +228,10 @@ def evaluate_models(
 
 def _open_pair(
     model: str, data: Path, options: EvaluationOptions
-) -> tuple[Pictures, Pictures, dict[str, Any]]:
+) -> tuple[ImageSource, ImageSource, dict[str, Any]]:
     """Open a model (or images) and the data (or images, or statistics)."""
     if _holds_images(Path(model)):
-        fake = open_pictures(Path(model))
+        fake = open_images(Path(model))
         if fake.statistics is not None:
             raise UserError(f"{model} holds statistics; give them as --data, and images here")
         return fake, _open_real(data, None, options.mirror), {"model": model}
@@ -264,14 +264,14 @@ def _choose_ratio(model: str, snapshot: Snapshot, dataset: Dataset | None) -> fl
     return dataset.ratio
 
 
-def _open_real(data: Path, canvas: Canvas | None, mirror: bool) -> Pictures:
+def _open_real(data: Path, canvas: Canvas | None, mirror: bool) -> ImageSource:
     prepared = (data / "dataset.json").is_file() or any(data.glob("*.tfrecords*"))
     if prepared:
         dataset = datasets.open_dataset(data, canvas and canvas.resolution)
         return DatasetImages(dataset, mirror=mirror, canvas=canvas)
     if mirror:
         raise UserError("--mirror works with prepared data sets only")
-    return open_pictures(data)
+    return open_images(data)
 
 
 def _holds_images(path: Path) -> bool:

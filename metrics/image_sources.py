@@ -1,4 +1,4 @@
-"""Pictures to compare: folders of picture files, npz files of pictures, stored statistics."""
+"""Images to compare: folders of image files, npz files of images, stored statistics."""
 
 import functools
 import hashlib
@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 
 from dnnlib.errors import MissingFile, UserError
+from dnnlib.image_files import HEAD_BYTES, ImageError, convert, decode, recognise
+from dnnlib.image_folders import LeftAside, reason_to_leave_aside, walk
 from metrics.extraction import Gaussian
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
-
-class Pictures(Protocol):
+class ImageSource(Protocol):
     """What can be compared.
 
     digest: of the content. count: how many there are; None: as many as wanted. preparation: what
-    is done to the content, for the record. statistics: given in place of pictures, or None.
+    is done to the content, for the record. statistics: given in place of images, or None.
     """
 
     name: str
@@ -31,42 +30,68 @@ class Pictures(Protocol):
     statistics: Gaussian | None
 
     def images(self, count: int) -> Iterator[np.ndarray]:
-        """Yield `count` pictures uint8 [H, W, C]."""
+        """Yield `count` images uint8 [H, W, C]."""
 
 
-class FolderPictures:
-    """All picture files below a directory, in the order of their paths."""
+class FolderImages:
+    """All image files below a directory, taken and decoded as prepare_data.py does it.
+
+    alpha: "drop" or "composite:COLOUR", see `dnnlib.image_files.convert`.
+    """
 
     statistics = None
-    preparation: dict[str, Any] = {}
 
-    def __init__(self, directory: Path):
-        self.name = str(directory)
-        self.paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES)
-        self.count = len(self.paths)
-        if not self.paths:
-            raise UserError(f"{directory} holds no pictures ({', '.join(SUFFIXES)})")
+    def __init__(self, directory: Path, alpha: str = "drop"):
+        self.name, self._alpha = str(directory), alpha
+        self.preparation: dict[str, Any] = {} if alpha == "drop" else {"alpha": alpha}
+        self.left_aside = LeftAside()
+        self._files = []
+        for file in walk(directory):
+            if reason := reason_to_leave_aside(file.name):
+                self.left_aside.add(reason, file.name)
+            elif problem := file.problem or _problem(file.path):
+                self.left_aside.add(f"files that cannot be used ({problem})", file.name)
+            else:
+                self._files.append(Path(file.path))
+        self.count = len(self._files)
+        if not self._files:
+            found = "; ".join(self.left_aside.describe())
+            raise UserError(
+                f"{directory} holds no images" + (f" (left aside: {found})" if found else "")
+            )
 
     @functools.cached_property
     def digest(self) -> str:
         """Of the content of all files, in order; all are read."""
         total = hashlib.sha256()
-        for path in self.paths:
+        for path in self._files:
             total.update(hashlib.sha256(path.read_bytes()).digest())
         return total.hexdigest()
 
     def images(self, count: int) -> Iterator[np.ndarray]:
-        """Yield pictures as RGB; transparency is dropped."""
-        for path in self.paths[:count]:
+        """Yield images as RGB."""
+        for path in self._files[:count]:
             try:
-                with Image.open(path) as picture:
-                    yield np.asarray(picture.convert("RGB"))
-            except (OSError, SyntaxError, ValueError) as error:
-                raise UserError(f"{path}: not a picture, or a damaged one ({error})") from None
+                image = decode(path.read_bytes())
+                yield np.asarray(convert(image, channels="rgb", alpha=self._alpha))
+            except ImageError as error:
+                raise UserError(f"{path}: {error}; remove it, or put it right") from None
 
 
-class ArrayPictures:
-    """The pictures uint8 [N, H, W, C] of an npz file, as OpenAI's evaluations use (`arr_0`).
+def _problem(path: str) -> str | None:
+    """Say why a file is no image, by its first bytes, or that it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            recognise(file.read(HEAD_BYTES))
+    except ImageError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+class ArrayImages:
+    """The images uint8 [N, H, W, C] of an npz file, as OpenAI's evaluations use (`arr_0`).
 
     They are read one by one; memory does not grow with their number.
     """
@@ -89,7 +114,7 @@ class ArrayPictures:
         return total.hexdigest()
 
     def images(self, count: int) -> Iterator[np.ndarray]:
-        """Yield pictures as stored."""
+        """Yield images as stored."""
         size = int(np.prod(self._shape))
         with self._open() as (file, _):
             for _ in range(min(count, self.count)):
@@ -103,7 +128,7 @@ class ArrayPictures:
 
 
 class _OpenArray:
-    """Context of (file positioned at the first picture, shape) of an array inside an npz file."""
+    """Context of (file positioned at the first image, shape) of an array inside an npz file."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -114,9 +139,9 @@ class _OpenArray:
         version = np.lib.format.read_magic(self._file)
         read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
         shape, column_major, dtype = read_header(self._file)
-        if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or column_major:
+        if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3, 4) or column_major:
             self.__exit__()
-            raise UserError(f"{self._path}: arr_0 is {dtype} {shape}, not uint8 [N, H, W, 3]")
+            raise UserError(f"{self._path}: arr_0 is {dtype} {shape}, not uint8 [N, H, W, 3 or 4]")
         return self._file, shape
 
     def __exit__(self, *_error) -> None:
@@ -138,18 +163,20 @@ class StoredStatistics:
     def images(self, count: int) -> Iterator[np.ndarray]:
         """There are none."""
         raise UserError(
-            f"{self.name} holds statistics, not pictures: they serve the Frechet distance only"
+            f"{self.name} holds statistics, not images: they serve the Frechet distance only"
         )
 
 
-def open_pictures(path: Path) -> Pictures:
-    """Open a folder of pictures, or an npz file with pictures (`arr_0`) or with `mu` and `sigma`.
+def open_images(path: Path, alpha: str = "drop") -> ImageSource:
+    """Open a folder of images, or an npz file with images (`arr_0`) or with `mu` and `sigma`.
+
+    alpha: what becomes of transparency in a folder.
 
     An npz that has both, such as OpenAI's reference batches, is taken as statistics. Raises
     UserError if there is nothing of the kind.
     """
     if path.is_dir():
-        return FolderPictures(path)
+        return FolderImages(path, alpha)
     if not path.is_file():
         raise MissingFile(f"{path} does not exist; give a directory or an npz file")
     try:
@@ -157,10 +184,10 @@ def open_pictures(path: Path) -> Pictures:
             if {"mu", "sigma"} <= set(arrays):
                 return StoredStatistics(path, arrays["mu"], arrays["sigma"])
             if "arr_0" in arrays:
-                return ArrayPictures(path)
+                return ArrayImages(path)
             names = ", ".join(itertools.islice(arrays, 5))
     except UserError:
         raise
     except (ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is no npz file ({error})") from None
-    raise UserError(f"{path} holds neither arr_0 (pictures) nor mu and sigma, but {names}")
+    raise UserError(f"{path} holds neither arr_0 (images) nor mu and sigma, but {names}")

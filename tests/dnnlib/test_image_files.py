@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.pictures import PictureError, convert, decode
 from dnnlib.errors import UserError
+from dnnlib.image_files import ImageError, convert, decode
 
 
 def saved(picture: Image.Image, format: str, **options) -> bytes:
@@ -124,7 +124,7 @@ def test_bytes_that_are_no_picture(photo):
         "wrong sums": whole[:60] + b"\0\1\2\3" + whole[64:],
     }  # fmt: skip
     for content in bad.values():
-        with pytest.raises(PictureError, match="damaged|not a picture|empty"):
+        with pytest.raises(ImageError, match="damaged|not an image|empty"):
             decode(content)
 
 
@@ -139,7 +139,7 @@ def test_damaged_files_raise_nothing_else(photo):
                 content[place] = random.randint(256)
             try:
                 convert(decode(bytes(content)), channels="rgb", alpha="composite:white")
-            except PictureError:
+            except ImageError:
                 continue
 
 
@@ -147,5 +147,5 @@ def test_damaged_files_raise_nothing_else(photo):
     "array", [np.zeros((4, 4), np.float32), np.zeros((4, 4, 5), np.uint8), np.zeros(3, np.uint8)]
 )
 def test_arrays_that_are_no_picture(array):
-    with pytest.raises(PictureError, match="is no picture"):
+    with pytest.raises(ImageError, match="is no image"):
         decode(array)
