@@ -13,8 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from dnnlib.devices import make_strategy
-from dnnlib.ops import implementation, set_implementation
-from gansformer.operations import count_multiply_adds
+from dnnlib.ops import count_multiply_adds, implementation, set_implementation
 from gansformer.sampling import SeedSampler
 from training.config import RunConfig
 from training.machine import PRECISIONS, Machine
