@@ -1,7 +1,8 @@
 """Convolutions: 1x1 and 3x3, the latter also with stride 2 and transposed.
 
-The 3x3 kernels, for CPUs only, compute in float32 what is stored in 16 bit and round once. With AMX
-TensorFlow's own convolutions of bfloat16 are faster.
+The kernels are for CPUs only. That of 3x3 convolutions computes in float32 what is stored in 16 bit
+and rounds once; with AMX TensorFlow's own convolutions of bfloat16 are faster. Those with stride 2
+are for float32: in 16 bit they gained nothing.
 """
 
 from functools import lru_cache
@@ -45,7 +46,8 @@ def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     x, weights = tf.convert_to_tensor(x), tf.convert_to_tensor(weights)
     if weights.shape.rank != 4 or weights.shape[:2] != [3, 3] or weights.shape[2] != x.shape[-1]:
         raise ValueError(f"conv3x3: weights {weights.shape} do not fit x {x.shape}")
-    kernels = _kernels_for(x, weights)
+    pays = x.dtype != tf.bfloat16 or not has_matrix_tiles()
+    kernels = _kernels_for(weights) if pays else None
     if kernels is None:
         return tf.nn.conv2d(x, weights, strides=1, padding="SAME")
     return _native_conv3x3(kernels, x, tf.cast(weights, tf.float32))
@@ -54,10 +56,10 @@ def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 def strided_conv2d(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
     """Cross-correlate and keep every factor-th sample.  weights: [c, c, I, O]; no padding."""
     odd = all(size is not None and size % 2 and size > 1 for size in x.shape[1:3])
-    kernels = _kernels_for(x, weights) if factor == 2 and odd else None
+    kernels = _kernels_for(weights) if factor == 2 and odd and x.dtype == tf.float32 else None
     if kernels is None:
         return tf.nn.conv2d(x, weights, factor, "VALID")
-    return _native_strided(kernels, x, tf.cast(weights, tf.float32), flipped=False)
+    return _native_strided(kernels, x, weights)
 
 
 def transposed_conv2d(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
@@ -65,32 +67,26 @@ def transposed_conv2d(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tenso
 
     [B, H, W, I] -> [B, (H - 1) * factor + c, (W - 1) * factor + c, O].
     """
-    kernels = _kernels_for(x, weights) if factor == 2 else None
-    if kernels is None:
-        return _plain_transposed(x, weights, factor)
-    return _native_transposed(kernels, x, tf.cast(weights, tf.float32), flipped=True)
+    kernels = _kernels_for(weights) if factor == 2 and x.dtype == tf.float32 else None
+    adjoint = adjoint_weights(weights)  # [c, c, O, I]
+    if kernels is not None:
+        return _native_transposed(kernels, x, adjoint)
+    size, outputs = weights.shape[0], weights.shape[3]
+    batch, in_height, in_width, _ = shape_of(x)
+    height, width = (in_height - 1) * factor + size, (in_width - 1) * factor + size
+    # The adjoint of a correlation with the adjoint's weights.
+    return tf.nn.conv2d_transpose(x, adjoint, [batch, height, width, outputs], factor, "VALID")
 
 
-def _kernels_for(x: tf.Tensor, weights: tf.Tensor) -> Any:
-    """Return the kernels if they take these weights and are faster than TensorFlow's."""
+def _kernels_for(weights: tf.Tensor) -> Any:
     fits = weights.shape[:2] == [3, 3] and all(s and s % CHANNELS == 0 for s in weights.shape[2:])
-    pays = x.dtype != tf.bfloat16 or not has_matrix_tiles()
-    return native_kernels() if fits and pays else None
+    return native_kernels() if fits else None
 
 
 @lru_cache
 def has_matrix_tiles() -> bool:
     """Whether the processor has AMX, with which TensorFlow convolves fastest in bfloat16."""
     return "amx_bf16" in read_cpuinfo()
-
-
-def _plain_transposed(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
-    size, outputs = weights.shape[0], weights.shape[3]
-    batch, in_height, in_width, _ = shape_of(x)
-    height, width = (in_height - 1) * factor + size, (in_width - 1) * factor + size
-    shape = [batch, height, width, outputs]
-    # conv2d_transpose is the adjoint of a correlation, so its filter runs the other way round.
-    return tf.nn.conv2d_transpose(x, adjoint_weights(weights), shape, factor, "VALID")
 
 
 def adjoint_weights(weights: tf.Tensor) -> tf.Tensor:
@@ -141,66 +137,47 @@ def _conv3x3_weights(kernels: Any, x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     return apply(x, dy)
 
 
-def _native_transposed(
-    kernels: Any, x: tf.Tensor, weights: tf.Tensor, *, flipped: bool
-) -> tf.Tensor:
-    """Return the adjoint of `strided_conv3x3`: [B, H, W, O] -> [B, 2H + 1, 2W + 1, I].
+def _native_strided(kernels: Any, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Cross-correlate x with weights [3, 3, I, O], stride 2, no padding, odd sizes.
 
-    In 16 bit by TensorFlow, which multiplies at twice the rate where the processor can.
+    The value is TensorFlow's, which is fast, but its gradients are not.
     """
 
     @tf.custom_gradient
     def apply(x, weights):
-        if x.dtype == tf.float32:
-            y = kernels.gansformer_transposed_conv3x3(x=x, weights=weights, flipped=flipped)
-        else:
-            adjoint = weights if flipped else adjoint_weights(weights)
-            y = _plain_transposed(x, tf.cast(adjoint, x.dtype), 2)
-
         def gradient(dy):
-            dx = _native_strided(kernels, dy, weights, flipped=flipped)
-            return dx, _strided_weights(kernels, dy, x, flipped=flipped)
+            dx = _native_transposed(kernels, dy, weights)
+            return dx, _strided_weights(kernels, x, dy)
 
-        return y, gradient
+        return tf.nn.conv2d(x, weights, 2, "VALID"), gradient
 
     return apply(x, weights)
 
 
-def _native_strided(kernels: Any, x: tf.Tensor, weights: tf.Tensor, *, flipped: bool) -> tf.Tensor:
-    """Cross-correlate x with float32 weights [3, 3, I, O], stride 2, no padding, odd sizes.
-
-    flipped: the weights are those of a convolution the other way, [3, 3, O, I], as from
-    `adjoint_weights`. The value is TensorFlow's, which is fast, but its gradients are not.
-    """
+def _native_transposed(kernels: Any, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Return the adjoint of `_native_strided`: [B, H, W, O] -> [B, 2H + 1, 2W + 1, I]."""
 
     @tf.custom_gradient
     def apply(x, weights):
-        adjoint = adjoint_weights(weights) if flipped else weights
-        y = tf.nn.conv2d(x, tf.cast(adjoint, x.dtype), 2, "VALID")
-
         def gradient(dy):
-            dx = _native_transposed(kernels, dy, weights, flipped=flipped)
-            return dx, _strided_weights(kernels, x, dy, flipped=flipped)
+            dx = _native_strided(kernels, dy, weights)
+            return dx, _strided_weights(kernels, dy, x)
 
-        return y, gradient
+        return kernels.gansformer_transposed_conv3x3(x=x, weights=weights), gradient
 
     return apply(x, weights)
 
 
-def _strided_weights(
-    kernels: Any, large: tf.Tensor, small: tf.Tensor, *, flipped: bool
-) -> tf.Tensor:
-    """Return the gradient of sum(strided_conv3x3(large, weights) * small) by the weights."""
+def _strided_weights(kernels: Any, large: tf.Tensor, small: tf.Tensor) -> tf.Tensor:
+    """Return the gradient of sum(_native_strided(large, weights) * small) by the weights."""
 
     @tf.custom_gradient
     def apply(large, small):
-        dweights = kernels.gansformer_strided_conv3x3_weight_gradient(
-            large=large, small=small, flipped=flipped
-        )
+        dweights = kernels.gansformer_strided_conv3x3_weight_gradient(large=large, small=small)
 
         def gradient(v):
-            dlarge = _native_transposed(kernels, small, v, flipped=flipped)
-            return dlarge, _native_strided(kernels, large, v, flipped=flipped)
+            dlarge = _native_transposed(kernels, small, v)
+            return dlarge, _native_strided(kernels, large, v)
 
         return dweights, gradient
 

@@ -31,24 +31,20 @@ struct StridedPlan {
 };
 
 // What lies beside lines [first, last) on the large side.
-template <typename T>
-Prefetch<T> prefetch_lines(const StridedPlan& plan, const T* large, std::int64_t first,
-                           std::int64_t last, std::int64_t pieces) {
+inline Prefetch<float> prefetch_lines(const StridedPlan& plan, const float* large,
+                                      std::int64_t first, std::int64_t last, std::int64_t pieces) {
   if (first >= last) return {large, large, pieces};
   const std::int64_t row = static_cast<std::int64_t>(plan.large_width()) * plan.large_channels;
   return {large + plan.large_row(first) * row, large + (plan.large_row(last - 1) + 3) * row, pieces};
 }
 
-// Adjoint of the convolution. weights: [3, 3, large, small channels]; flipped: [3, 3, small, large
-// channels], those of the adjoint as a correlation.
+// Adjoint of the convolution. weights: [3, 3, large channels, small channels].
 void transposed_conv3x3_cpu(const StridedPlan& plan, const float* small, const float* weights,
-                            bool flipped, float* large, const ParallelFor& parallel_for);
+                            float* large, const ParallelFor& parallel_for);
 
-template <typename T>
-struct StridedWeightGradientCpu {
-  // dweights, summed up in `parts`, whose number decides on the rounding.
-  static void run(const StridedPlan& plan, const T* large, const T* small, bool flipped, int parts,
-                  float* dweights, const ParallelFor& parallel_for);
-};
+// dweights, summed up in `parts`, whose number decides on the rounding.
+void strided_conv3x3_weight_gradient_cpu(const StridedPlan& plan, const float* large,
+                                         const float* small, int parts, float* dweights,
+                                         const ParallelFor& parallel_for);
 
 }  // namespace gansformer

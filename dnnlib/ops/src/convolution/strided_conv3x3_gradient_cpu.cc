@@ -1,6 +1,5 @@
-// The weight gradient of 3x3 convolutions with stride 2, computed in float32; see strided_conv3x3.h.
+// The weight gradient of 3x3 convolutions with stride 2 on the CPU in float32; see strided_conv3x3.h.
 #include <algorithm>
-#include <type_traits>
 #include <vector>
 
 #include "common/matrix_product.h"
@@ -53,22 +52,19 @@ struct Sums {
   }
 
   // Adds what lines [first, last) contribute.
-  template <typename T>
-  void add(std::int64_t first, std::int64_t last, const T* large, const T* small,
+  void add(std::int64_t first, std::int64_t last, const float* large, const float* small,
            float* sum) const {
     const std::int64_t row_size = static_cast<std::int64_t>(plan.large_width()) * plan.large_channels;
     const Buffer panel(block * plan.width * kPanel);
-    const Buffer copies(std::is_same<T, float>::value ? 0 : 3 * block * row_size);
     std::vector<const float*> left;
     for (; first < last; first += block) {
       const std::int64_t end = std::min(last, first + block);
       left.clear();
       for (std::int64_t line = first; line < end; ++line) {
-        left.push_back(read_rows(large + plan.large_row(line) * row_size, 3 * row_size,
-                                 copies.at((line - first) * 3 * row_size)));
+        left.push_back(large + plan.large_row(line) * row_size);
       }
-      Prefetch<T> soon = prefetch_lines(plan, large, end, std::min(last, end + block),
-                                        9 * tap_size / (kRows * kPanel));
+      Prefetch<float> soon = prefetch_lines(plan, large, end, std::min(last, end + block),
+                                            9 * tap_size / (kRows * kPanel));
       for (int column = 0; column < plan.small_channels; column += kPanel) {
         copy_panel(small + first * plan.width * plan.small_channels, column,
                    (end - first) * plan.width, panel.at(0));
@@ -77,31 +73,20 @@ struct Sums {
     }
   }
 
-  // Rows of the large side in float32: themselves, or copied.
-  static const float* read_rows(const float* rows, std::int64_t, float*) { return rows; }
-
-  template <typename T>
-  static const float* read_rows(const T* rows, std::int64_t size, float* copy) {
-    for (std::int64_t i = 0; i < size; i += kLanes) store(copy + i, load(rows + i));
-    return copy;
-  }
-
-  template <typename T>
-  void copy_panel(const T* small, int column, std::int64_t pixels, float* panel) const {
+  void copy_panel(const float* small, int column, std::int64_t pixels, float* panel) const {
     const int width = std::min(kPanel, plan.small_channels - column);
     for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
-      const T* source = small + pixel * plan.small_channels + column;
+      const float* source = small + pixel * plan.small_channels + column;
       for (int i = 0; i < width; i += kLanes) store(panel + pixel * kPanel + i, load(source + i));
     }
   }
 
-  template <typename T>
   void add_panel(const std::vector<const float*>& left, const float* panel, int column,
-                 std::int64_t row_size, Prefetch<T>& soon, float* sum) const {
+                 std::int64_t row_size, Prefetch<float>& soon, float* sum) const {
     const auto add = plan.small_channels - column > kLanes ? add_lines<2> : add_lines<1>;
     for (int row = 0; row < plan.large_channels; row += kRows) {
       for (int tap = 0; tap < 9; ++tap) {
-        soon.template next_piece<false>();
+        soon.next_piece<false>();
         add(left, tap / 3 * row_size + tap % 3 * plan.large_channels + row, 2 * plan.large_channels,
             panel, plan.width, sum + place(tap, row, column));
       }
@@ -114,10 +99,9 @@ struct Sums {
 
 }  // namespace
 
-template <typename T>
-void StridedWeightGradientCpu<T>::run(const StridedPlan& plan, const T* large, const T* small,
-                                      bool flipped, int parts, float* dweights,
-                                      const ParallelFor& parallel_for) {
+void strided_conv3x3_weight_gradient_cpu(const StridedPlan& plan, const float* large,
+                                         const float* small, int parts, float* dweights,
+                                         const ParallelFor& parallel_for) {
   const Sums layout(plan);
   const int rows = plan.large_channels, columns = plan.small_channels;
   parts = static_cast<int>(std::min<std::int64_t>(parts, plan.lines()));
@@ -132,23 +116,18 @@ void StridedWeightGradientCpu<T>::run(const StridedPlan& plan, const T* large, c
   });
   parallel_for(9, layout.tap_size * parts, [&](std::int64_t begin, std::int64_t end) {
     for (int tap = static_cast<int>(begin); tap < end; ++tap) {
-      float* target = dweights + static_cast<std::int64_t>(flipped ? 8 - tap : tap) * rows * columns;
+      float* target = dweights + static_cast<std::int64_t>(tap) * rows * columns;
       for (int column = 0; column < columns; column += kLanes) {
         for (int row = 0; row < rows; ++row) {
           Vector total = {};
           for (int part = 0; part < parts; ++part) {
             total += load(sums.at(part * 9 * layout.tap_size + layout.place(tap, row, column)));
           }
-          if (!flipped) store(target + static_cast<std::int64_t>(row) * columns + column, total);
-          for (int lane = 0; flipped && lane < kLanes; ++lane) {
-            target[static_cast<std::int64_t>(column + lane) * rows + row] = total[lane];
-          }
+          store(target + static_cast<std::int64_t>(row) * columns + column, total);
         }
       }
     }
   });
 }
-
-FOR_ALL_ELEMENT_TYPES(StridedWeightGradientCpu)
 
 }  // namespace gansformer

@@ -10,37 +10,28 @@ REGISTER_OP("GansformerTransposedConv3x3")
     .Input("x: float")
     .Input("weights: float")
     .Output("y: float")
-    .Attr("flipped: bool")
     .SetShapeFn([](InferenceContext* c) -> absl::Status {
-      bool flipped;
       ShapeHandle x, weights;
-      TF_RETURN_IF_ERROR(c->GetAttr("flipped", &flipped));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &x));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 4, &weights));
       const auto doubled = [&](int axis) {
         if (!c->ValueKnown(c->Dim(x, axis))) return c->UnknownDim();
         return c->MakeDim(2 * c->Value(c->Dim(x, axis)) + 1);
       };
-      c->set_output(0, c->MakeShape({c->Dim(x, 0), doubled(1), doubled(2),
-                                     c->Dim(weights, flipped ? 3 : 2)}));
+      c->set_output(0, c->MakeShape({c->Dim(x, 0), doubled(1), doubled(2), c->Dim(weights, 2)}));
       return absl::OkStatus();
     });
 
 REGISTER_OP("GansformerStridedConv3x3WeightGradient")
-    .Input("large: T")
-    .Input("small: T")
+    .Input("large: float")
+    .Input("small: float")
     .Output("dweights: float")
-    .Attr(ELEMENT_TYPES)
-    .Attr("flipped: bool")
     .SetShapeFn([](InferenceContext* c) -> absl::Status {
-      bool flipped;
       ShapeHandle large, small;
-      TF_RETURN_IF_ERROR(c->GetAttr("flipped", &flipped));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &large));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 4, &small));
-      auto from = c->Dim(large, 3), to = c->Dim(small, 3);
-      if (flipped) std::swap(from, to);
-      c->set_output(0, c->MakeShape({c->MakeDim(3), c->MakeDim(3), from, to}));
+      c->set_output(0, c->MakeShape({c->MakeDim(3), c->MakeDim(3), c->Dim(large, 3),
+                                     c->Dim(small, 3)}));
       return absl::OkStatus();
     });
 
@@ -58,65 +49,53 @@ absl::Status make_plan(const Tensor& small, std::int64_t large_channels, Strided
 
 class TransposedConv3x3Op : public Op {
  public:
-  explicit TransposedConv3x3Op(OpKernelConstruction* context)
-      : Op(context), flipped_(attribute<bool>(context, "flipped")) {}
+  using Op::Op;
 
  protected:
   absl::Status run(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &weights = context->input(1);
-    const int from = flipped_ ? 2 : 3, to = flipped_ ? 3 : 2;
-    REQUIRE(x.dims() == 4 && weights.dims() == 4 && weights.dim_size(0) == 3 &&
-                weights.dim_size(1) == 3 && weights.dim_size(from) == x.dim_size(3),
-            "weights must be 3x3 for the channels of x");
     StridedPlan plan;
     float* y;
-    TF_RETURN_IF_ERROR(make_plan(x, weights.dim_size(to), &plan));
+    REQUIRE(weights.dims() == 4, "weights must be [3, 3, large, small channels]");
+    TF_RETURN_IF_ERROR(make_plan(x, weights.dim_size(2), &plan));
+    REQUIRE(weights.shape() == TensorShape({3, 3, plan.large_channels, plan.small_channels}),
+            "weights must be 3x3 for the channels of x");
     const TensorShape shape(
         {plan.batch, plan.large_height(), plan.large_width(), plan.large_channels});
     TF_RETURN_IF_ERROR(allocate<float>(context, 0, shape, &y));
     if (shape.num_elements() == 0) return absl::OkStatus();
-    transposed_conv3x3_cpu(plan, read<float>(x), read<float>(weights), flipped_, y,
-                           threads_of(context));
+    transposed_conv3x3_cpu(plan, read<float>(x), read<float>(weights), y, threads_of(context));
     return absl::OkStatus();
   }
-
- private:
-  const bool flipped_;
 };
 
-template <typename T>
 class StridedConv3x3WeightGradientOp : public Op {
  public:
-  explicit StridedConv3x3WeightGradientOp(OpKernelConstruction* context)
-      : Op(context), flipped_(attribute<bool>(context, "flipped")) {}
+  using Op::Op;
 
  protected:
   absl::Status run(OpKernelContext* context) override {
     const Tensor &large = context->input(0), &small = context->input(1);
-    REQUIRE(large.dims() == 4 && small.dims() == 4 && large.dim_size(0) == small.dim_size(0) &&
-                large.dim_size(1) == 2 * small.dim_size(1) + 1 &&
-                large.dim_size(2) == 2 * small.dim_size(2) + 1,
-            "large and small must have fitting sizes");
     StridedPlan plan;
     float* dweights;
+    REQUIRE(large.dims() == 4, "large must be [B, H, W, C]");
     TF_RETURN_IF_ERROR(make_plan(small, large.dim_size(3), &plan));
-    const int first = flipped_ ? plan.small_channels : plan.large_channels;
-    const int second = flipped_ ? plan.large_channels : plan.small_channels;
-    TF_RETURN_IF_ERROR(allocate<float>(context, 0, TensorShape({3, 3, first, second}), &dweights));
-    StridedWeightGradientCpu<Element<T>>::run(plan, read<T>(large), read<T>(small), flipped_,
-                                              count_threads(context), dweights,
-                                              threads_of(context));
+    REQUIRE(large.shape() == TensorShape({plan.batch, plan.large_height(), plan.large_width(),
+                                          plan.large_channels}),
+            "large and small must have fitting sizes");
+    const TensorShape shape({3, 3, plan.large_channels, plan.small_channels});
+    TF_RETURN_IF_ERROR(allocate<float>(context, 0, shape, &dweights));
+    strided_conv3x3_weight_gradient_cpu(plan, read<float>(large), read<float>(small),
+                                        count_threads(context), dweights, threads_of(context));
     return absl::OkStatus();
   }
-
- private:
-  const bool flipped_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("GansformerTransposedConv3x3").Device(tensorflow::DEVICE_CPU),
                         TransposedConv3x3Op);
-REGISTER_KERNELS("GansformerStridedConv3x3WeightGradient", DEVICE_CPU,
-                 StridedConv3x3WeightGradientOp)
+REGISTER_KERNEL_BUILDER(
+    Name("GansformerStridedConv3x3WeightGradient").Device(tensorflow::DEVICE_CPU),
+    StridedConv3x3WeightGradientOp);
 
 }  // namespace
 }  // namespace gansformer

@@ -78,17 +78,12 @@ void multiply_list(Pixels& pixels, const std::vector<Tap>& taps, std::int64_t de
   }
 }
 
-// One tap in panels: [panel][k][kPanel] from [k][column], or from [column][k] if adjoint.
-void pack_tap(const float* weights, bool adjoint, int depth, int columns, float* packed) {
-  for (int column = 0; column < columns; column += kPanel) {
-    const int count = std::min(kPanel, columns - column);
-    float* panel = packed + static_cast<std::int64_t>(column) * depth;
-    for (int k = 0; k < depth; ++k) {
-      const float* source = adjoint ? weights + static_cast<std::int64_t>(column) * depth + k
-                                   : weights + static_cast<std::int64_t>(k) * columns + column;
-      const std::int64_t step = adjoint ? depth : 1;
-      for (int c = 0; c < count; ++c) panel[k * kPanel + c] = source[c * step];
-    }
+// One tap in panels, [panel][k][kPanel], from [column][k].
+void pack_tap(const float* weights, int depth, int columns, float* packed) {
+  for (int column = 0; column < columns; ++column) {
+    float* panel = packed + static_cast<std::int64_t>(column) / kPanel * kPanel * depth;
+    const float* source = weights + static_cast<std::int64_t>(column) * depth;
+    for (int k = 0; k < depth; ++k) panel[k * kPanel + column % kPanel] = source[k];
   }
 }
 
@@ -149,15 +144,13 @@ struct Convolution {
 }  // namespace
 
 void transposed_conv3x3_cpu(const StridedPlan& plan, const float* small, const float* weights,
-                            bool flipped, float* large, const ParallelFor& parallel_for) {
+                            float* large, const ParallelFor& parallel_for) {
   const int depth = plan.small_channels, columns = plan.large_channels;
   const std::int64_t tap_size = depth * round_up(columns, kPanel);
   const Buffer packed(9 * tap_size);
   parallel_for(9, tap_size, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t tap = begin; tap < end; ++tap) {
-      const std::int64_t place = flipped ? 8 - tap : tap;
-      pack_tap(weights + place * depth * columns, !flipped, depth, columns,
-               packed.at(tap * tap_size));
+      pack_tap(weights + tap * depth * columns, depth, columns, packed.at(tap * tap_size));
     }
   });
   const Convolution convolution = {plan, packed.at(0), tap_size};
