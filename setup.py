@@ -47,7 +47,7 @@ class BuildWithOps(build_py):
         super().run()
         if BUILD_OPS:
             sys.path.insert(0, str(Path(__file__).parent))  # pip leaves the project out
-            from dnnlib.ops.build import build_ahead
+            from dnnlib.ops.library import build_ahead
 
             build_ahead(Path(self.build_lib) / "dnnlib" / "ops" / "built")
 
@@ -62,7 +62,7 @@ setup(
     python_requires=">=3.10",
     packages=PACKAGES,
     package_data={
-        "dnnlib.ops": ["src/*", "built/**/*"],
+        "dnnlib.ops": ["src/*/*", "built/**/*"],
         "configs": ["*.yaml"],
         "datasets": ["demo/*"],
         "gansformer": ["pretrained/*/*"],

@@ -6,8 +6,8 @@ import yaml
 
 import datasets
 from dnnlib.config import to_mapping
+from dnnlib.ops import count_multiply_adds
 from gansformer.loading import build
-from gansformer.operations import count_multiply_adds
 from training.config import RunConfig
 
 

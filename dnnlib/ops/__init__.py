@@ -1,19 +1,11 @@
-"""StyleGAN2's operations upfirdn2d, bias_act and modulated convolution, and resampling."""
+"""StyleGAN2's and the GANformer's operations: a plain TensorFlow form each, and native kernels."""
 
-from dnnlib.ops.activations import activation_gain
-from dnnlib.ops.dispatch import (
-    attention_gain,
-    attention_probabilities,
-    bias_act,
-    conv3x3,
-    finish_layer,
-    sample_conv2d,
-    scale_channels,
-    upfirdn2d,
-)
-from dnnlib.ops.epilogue import Epilogue
-from dnnlib.ops.implementations import implementation, set_implementation
-from dnnlib.ops.products import conv1x1, matmul_last
+from dnnlib.ops.attention import attention_gain, attention_probabilities
+from dnnlib.ops.bias_act import activation_gain, bias_act
+from dnnlib.ops.convolution import conv1x1, conv3x3, matmul_last
+from dnnlib.ops.epilogue import Epilogue, finish_layer, scale_channels
+from dnnlib.ops.library import implementation, set_implementation
+from dnnlib.ops.multiply_adds import count_multiply_adds
 from dnnlib.ops.resampling import (
     conv_downsample2d,
     downsample2d,
@@ -22,6 +14,8 @@ from dnnlib.ops.resampling import (
     upsample2d,
     upsample_conv2d,
 )
+from dnnlib.ops.sample_convolution import sample_conv2d
+from dnnlib.ops.upfirdn2d import upfirdn2d
 
 __all__ = [
     "Epilogue",
@@ -32,6 +26,7 @@ __all__ = [
     "conv1x1",
     "conv3x3",
     "conv_downsample2d",
+    "count_multiply_adds",
     "downsample2d",
     "filter2d",
     "finish_layer",

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib import ops
-from dnnlib.ops.implementations import set_implementation
+from dnnlib.ops.library import set_implementation
 
 BINOMIAL = np.array([1, 3, 3, 1], np.float32) / 8
 _UPFIRDN2D_CASES = {  # x, options: what the layers of a 64x64 network with few channels ask for

@@ -1,131 +1,209 @@
-"""Compiles the native ops at first use and keeps the result in a cache.
+"""Compiling the native ops: compilers, flags, the exact commands, and running them.
 
-The cache folder is $GANSFORMER_CACHE/ops, by default ~/.cache/gansformer/ops. Each combination of
-source, TensorFlow, processor, compiler and flags has its own folder in it with the library, the log
-and build.json (what it was made from, and the library's digest, so that a damaged one is noticed).
+src/ has one folder for each op, and common/. How a file is compiled depends on the end of its name:
+NAME_op.cc with TensorFlow, NAME_cpu.cc (kernels) for this processor, and NAME_cuda.cu by nvcc.
 """
 
-import fcntl
 import hashlib
 import json
 import os
+import platform
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_directory, atomic_file
-from dnnlib.ops.toolchain import LIBRARY_NAME, Toolchain, find_toolchain
 
-PREBUILT = Path(__file__).parent / "built"  # filled by build_ahead
+SOURCE = Path(__file__).parent / "src"
+LIBRARY_NAME = "libgansformer_ops.so"
+CAPABILITIES = ("70", "75", "80", "86", "89", "90")  # nvcc 13 has dropped 70
+_HOST_FLAGS = ("-std=c++17", "-fPIC")
+_KERNEL_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
 _COMPILE_TIMEOUT_S = 900
 
 
 @dataclass(frozen=True)
-class Library:
-    """A library that is ready to be loaded."""
+class Toolchain:
+    """The compilers that were found and what they are to make.
 
-    path: Path
-    has_cuda: bool
-    origin: str
-
-
-def cache_folder() -> Path:
-    """Return the folder that holds compiled libraries, one folder each."""
-    override = os.environ.get("GANSFORMER_CACHE")
-    return (Path(override) if override else Path("~/.cache/gansformer").expanduser()) / "ops"
-
-
-def log_file(toolchain: Toolchain) -> Path:
-    """Return where the log of the last attempt to build with `toolchain` is."""
-    return cache_folder() / f"{toolchain.key}.log"
-
-
-def find_or_build(toolchain: Toolchain | None = None) -> Library:
-    """Return the library for this machine, compiling it if it is not in the cache.
-
-    Several processes may ask at once: one compiles, the others wait. Raises UserError, in one line
-    that says what to do, if there is no library and none can be made.
+    `nvcc` is None where no CUDA kernels are wanted or possible; `capabilities` are the GPU
+    generations to compile for.
     """
-    toolchain = toolchain or find_toolchain()
-    ready = _find(toolchain)
-    if ready:
-        return ready
+
+    compiler: str | None
+    nvcc: str | None
+    capabilities: tuple[str, ...] = ()
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """All that the result depends on, apart from the C++ compiler."""
+        import tensorflow as tf
+
+        return {
+            "source": _digest_of_sources(),
+            "tensorflow": tf.__version__,
+            "cpu": _cpu_digest(),
+            "flags": " ".join([*_HOST_FLAGS, *_KERNEL_FLAGS, *_vector_flags()]),
+            "cuda": f"{first_line_of(self.nvcc, '-V', 'release')} {self.capabilities}"
+            if self.nvcc
+            else "",
+        }
+
+    @cached_property
+    def compiler_version(self) -> str:
+        """The first line of `g++ --version`, or an empty string where there is no compiler."""
+        return first_line_of(self.compiler, "--version", "") if self.compiler else ""
+
+    @property
+    def key(self) -> str:
+        """The name of the cache folder for this combination."""
+        text = repr(sorted(self.identity.items())) + self.compiler_version
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def compile_commands(self, folder: Path) -> list[list[str]]:
+        """Commands that make the object files in `folder`; they may run side by side."""
+        import tensorflow as tf
+
+        of_tensorflow = [f for f in tf.sysconfig.get_compile_flags() if "std=" not in f]
+        cuda_mark = ["-DGANSFORMER_CUDA"] if self.nvcc else []
+        flags = {
+            "_op.cc": [*of_tensorflow, "-O2", "-w", *cuda_mark],
+            "_cpu.cc": [*_KERNEL_FLAGS, *_vector_flags()],
+        }
+        commands = [
+            [self.compiler, "-c", *_HOST_FLAGS, f"-I{SOURCE}", *options, *_from_to(path, folder)]
+            for end, options in flags.items()
+            for path in find_sources(end)
+        ]
+        if self.nvcc:
+            commands += [cuda_command(self, path, folder) for path in find_sources("_cuda.cu")]
+        return commands
+
+    def link_command(self, folder: Path) -> list[str]:
+        """The command that makes the library in `folder` out of the object files there."""
+        import tensorflow as tf
+
+        objects = [command[-1] for command in self.compile_commands(folder)]
+        linker, flags = self.compiler, tf.sysconfig.get_link_flags()
+        if self.nvcc:  # it knows where its runtime library is, and -l:NAME only through -Xlinker
+            linker = self.nvcc
+            flags = [part for flag in flags for part in ("-Xlinker", flag)]
+        return [linker, "-shared", *objects, "-o", str(folder / LIBRARY_NAME), *flags]
+
+
+def find_sources(end: str) -> list[Path]:
+    """Return the source files whose names end in `end`."""
+    return sorted(SOURCE.glob(f"*/*{end}"))
+
+
+def _from_to(path: Path, folder: Path) -> list[str]:
+    return [str(path), "-o", str(folder / f"{path.stem}.o")]
+
+
+def cuda_command(toolchain: Toolchain, path: Path, folder: Path) -> list[str]:
+    """The nvcc command for one .cu file; it needs no TensorFlow header."""
+    generations = []
+    for capability in toolchain.capabilities:
+        generations += ["-gencode", f"arch=compute_{capability},code=sm_{capability}"]
+    newest = toolchain.capabilities[-1]  # PTX, so that newer GPUs can translate it
+    generations += ["-gencode", f"arch=compute_{newest},code=compute_{newest}"]
+    return [toolchain.nvcc, "-c", "-O3", "-std=c++17", "-Xcompiler", "-fPIC", *generations,
+            f"-I{SOURCE}", *_from_to(path, folder)]  # fmt: skip
+
+
+def require_compiler(toolchain: Toolchain) -> None:
+    """Raise UserError if there is no C++ compiler."""
     if toolchain.compiler is None:
         raise UserError("no C++ compiler in PATH; install g++ or set CXX")
-    folder = cache_folder() / toolchain.key
+
+
+def find_toolchain(*, want_cuda: bool | None = None) -> Toolchain:
+    """Look for the compilers.
+
+    CUDA kernels are made where TensorFlow sees a GPU (then for that GPU only), where
+    GANSFORMER_CUDA is 1 or `want_cuda` is true (then for every generation that nvcc knows).
+    """
+    compiler = shutil.which(os.environ.get("CXX") or "g++")
+    present = [] if want_cuda is not None else visible_capabilities()
+    if want_cuda is None:
+        want_cuda = bool(present) or os.environ.get("GANSFORMER_CUDA") == "1"
+    nvcc = find_nvcc() if want_cuda else None
+    if nvcc is None:
+        return Toolchain(compiler, None)
+    known = subprocess.run(
+        [nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=False, timeout=60
+    ).stdout.split()
+    known = [name.removeprefix("compute_") for name in known]
+    wanted = tuple(c for c in present or CAPABILITIES if c in known)
+    return Toolchain(compiler, nvcc, wanted or CAPABILITIES[-1:])
+
+
+def find_nvcc() -> str | None:
+    """Return the path of nvcc, if there is one."""
+    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    candidates = ["nvcc", *(f"{home}/bin/nvcc" for home in homes if home)]
+    found = [path for path in map(shutil.which, candidates) if path]
+    return os.path.realpath(found[0]) if found else None
+
+
+def visible_capabilities() -> list[str]:
+    """The compute capabilities of the GPUs that TensorFlow may use, as "80", ascending."""
+    import tensorflow as tf
+
+    found = set()
+    for device in tf.config.get_visible_devices("GPU"):
+        details = tf.config.experimental.get_device_details(device)
+        major, minor = details.get("compute_capability", (0, 0))
+        found.add(f"{major}{minor}")
+    return sorted(found, key=int)
+
+
+def first_line_of(program: str, option: str, containing: str) -> str:
+    """Return the first line of `program option` with `containing` in it."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_suffix(".lock")):
-            ready = _find(toolchain)  # another process may have been faster
-            if ready is None:
-                _build(toolchain, folder)
+        result = subprocess.run(
+            [program, option], capture_output=True, text=True, check=False, timeout=60
+        )
     except OSError as error:
-        raise UserError(
-            f"cannot write {error.filename or folder}: {error.strerror}; "
-            "set GANSFORMER_CACHE to a folder that can be written"
-        ) from error
-    return ready or _require(folder, "just compiled")
+        raise UserError(f"{program} cannot be run: {error.strerror}") from error
+    lines = [line.strip() for line in result.stdout.splitlines() if containing in line]
+    return lines[0] if lines else ""
 
 
-def build_ahead(folder: Path | None = None) -> Path:
-    """Compile now, for setup.py, into `folder` (by default inside the package); return the library.
-
-    The library is used where processor, TensorFlow and compiler are those of this machine;
-    elsewhere the ops are compiled at first use as always.
-    """
-    toolchain = find_toolchain()
-    if toolchain.compiler is None:
-        raise UserError("no C++ compiler in PATH; install g++ or set CXX")
-    target = (folder or PREBUILT) / toolchain.key
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _build(toolchain, target)
-    return target / LIBRARY_NAME
-
-
-def _find(toolchain: Toolchain) -> Library | None:
-    for parent, origin in ((PREBUILT, "built ahead"), (cache_folder(), "from the cache")):
-        folders = [parent / toolchain.key]
-        if toolchain.compiler is None and parent.is_dir():  # made when there was a compiler
-            folders = sorted(path.parent for path in parent.glob("*/build.json"))
-        for folder in folders:
-            ready = _inspect(folder, toolchain.identity, origin)
-            if ready:
-                return ready
-    return None
-
-
-def _inspect(folder: Path, identity: dict[str, str], origin: str) -> Library | None:
-    """Return the library in `folder` if it is whole and made for `identity`."""
+def read_cpuinfo() -> str:
+    """Return what Linux reports about the processor, elsewhere nothing."""
     try:
-        about = json.loads((folder / "build.json").read_text())
-        content = (folder / LIBRARY_NAME).read_bytes()
-    except (OSError, ValueError):
-        return None
-    whole = hashlib.sha256(content).hexdigest() == about.get("sha256")
-    if not whole or about.get("identity") != identity:
-        return None
-    return Library(folder / LIBRARY_NAME, bool(identity["cuda"]), origin)
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
 
 
-def _require(folder: Path, origin: str) -> Library:
-    identity = json.loads((folder / "build.json").read_text())["identity"]
-    return Library(folder / LIBRARY_NAME, bool(identity["cuda"]), origin)
+def _vector_flags() -> list[str]:
+    return ["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else []
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`; the system frees it even if this process is killed."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _digest_of_sources() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(SOURCE.glob("*/*")):
+        digest.update(str(path.relative_to(SOURCE)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
-def _build(toolchain: Toolchain, folder: Path) -> None:
+def _cpu_digest() -> str:
+    """Code for one processor may crash on another that shares the home directory."""
+    marks = ("flags", "Features", "model name", "CPU part")
+    lines = read_cpuinfo().splitlines()
+    text = "\n".join(sorted({line for line in lines if line.startswith(marks)}))
+    return platform.machine() + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def build(toolchain: Toolchain, folder: Path) -> None:
+    """Compile the library into `folder`, which appears only once it is complete; write a log."""
     print("compiling the native ops (once; 10 to 60 s) ...", file=sys.stderr, flush=True)
     log: list[str] = []
     try:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from dnnlib.ops.build import cache_folder, log_file
-from dnnlib.ops.implementations import implementation
-from dnnlib.ops.toolchain import Toolchain, find_nvcc, find_toolchain, first_line_of
+from dnnlib.ops.build import Toolchain, find_nvcc, find_toolchain, first_line_of
+from dnnlib.ops.library import cache_folder, implementation
 
 
 def diagnose() -> list[tuple[str, str]]:
@@ -75,7 +74,7 @@ def _access(folder: Path) -> str:
 
 
 def _log(toolchain: Toolchain) -> str:
-    path = log_file(toolchain)
+    path = cache_folder() / f"{toolchain.key}.log"
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.ops.dispatch import upfirdn2d
-from dnnlib.ops.implementations import live_operations
-from dnnlib.ops.products import conv1x1
+from dnnlib.ops.convolution import conv1x1, strided_conv2d, transposed_conv2d
+from dnnlib.ops.upfirdn2d import upfirdn2d
 
 Taps = Sequence[float] | np.ndarray
 
@@ -70,7 +69,7 @@ def upsample_conv2d(
         padding = _around(kernel.shape[0] - factor, before=factor - 1)
         return upfirdn2d(y, kernel, up=factor, padding=padding, gain=gain)
     # [B, (H-1)*f + c, (W-1)*f + c, O]
-    y = live_operations().transposed_conv2d(x, weights, factor)
+    y = transposed_conv2d(x, weights, factor)
     padding = _around(kernel.shape[0] - factor - (size - 1), before=factor - 1, after=1)
     return upfirdn2d(y, kernel, padding=padding, gain=gain)
 
@@ -95,7 +94,7 @@ def conv_downsample2d(
         y = upfirdn2d(x, kernel, down=factor, padding=padding, gain=gain)  # [B, H/f, W/f, I]
         return conv1x1(y, weights)
     y = upfirdn2d(x, kernel, padding=padding, gain=gain)
-    return live_operations().strided_conv2d(y, weights, factor)
+    return strided_conv2d(y, weights, factor)
 
 
 def _kernel_or_box(taps: Taps | None, factor: int) -> np.ndarray:

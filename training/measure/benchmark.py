@@ -14,9 +14,8 @@ import tensorflow as tf
 
 from dnnlib.computing import PRECISIONS, ComputingOptions
 from dnnlib.devices import variable_scope
-from dnnlib.ops import implementation
+from dnnlib.ops import count_multiply_adds, implementation
 from gansformer.generation import Sampler
-from gansformer.operations import count_multiply_adds
 from training.config import RunConfig
 from training.run.statistics import peak_memory_gb
 from training.state import TrainState

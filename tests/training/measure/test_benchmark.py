@@ -11,8 +11,8 @@ import tensorflow as tf
 import training.measure.sweep
 from dnnlib.cli import run as run_program
 from dnnlib.errors import UserError
+from dnnlib.ops import count_multiply_adds
 from gansformer.layers import Conv, Dense
-from gansformer.operations import count_multiply_adds
 from gansformer.variables import Scope
 from scripts.bench import main as bench
 from training.config import load_config

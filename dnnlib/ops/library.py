@@ -1,0 +1,229 @@
+"""The compiled kernels: whether an op uses them, and where the library with them comes from.
+
+Decided at first use and at most once per process: a failed build is never tried again, it costs one
+line on stderr and some speed. Ops that have no kernels for the device they run on, and all of them
+where there is no library, take their plain TensorFlow form, the reference.
+
+Libraries lie in $GANSFORMER_CACHE/ops, by default ~/.cache/gansformer/ops. Each combination of
+source, TensorFlow, processor, compiler and flags has its own folder in it with the library, the log
+and build.json (what it was made from, and the library's digest, so that a damaged one is noticed).
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from dnnlib.errors import UserError, suggest
+from dnnlib.ops.build import (
+    LIBRARY_NAME,
+    Toolchain,
+    build,
+    find_toolchain,
+    require_compiler,
+)
+
+CHOICES = ("auto", "native", "reference")
+PREBUILT = Path(__file__).parent / "built"  # filled by build_ahead
+NO_NVCC = "there is a GPU but no nvcc; install the CUDA toolkit or set CUDA_HOME"
+
+
+class _Choice:
+    """The choice of this process."""
+
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.wanted = "auto"
+        self.kernels: Any = None
+        self.library: Library | None = None
+        self.failure: str | None = None  # why there are no kernels, once that was tried
+        self.warned = False
+
+    def load(self) -> Any:
+        """Return the kernels, loading them at the first call; None if that has failed."""
+        with self.lock:
+            if self.kernels is None and self.failure is None:
+                try:
+                    self.library = find_or_build()
+                    self.kernels = _load(self.library)
+                except UserError as error:
+                    self.failure = str(error)
+            return self.kernels
+
+    def missing(self, device: str) -> str | None:
+        """Return why ops that run on `device`, "CPU" or "GPU", find no kernels; None if they do."""
+        if self.load() is None:
+            return self.failure
+        return NO_NVCC if device == "GPU" and not self.library.has_cuda else None
+
+    def warn_once(self, reason: str) -> None:
+        """Say on stderr that the native ops are missing."""
+        if not self.warned:
+            self.warned = True
+            message = f"ops: using the slower plain TensorFlow form: {reason}"
+            print(message, file=sys.stderr, flush=True)
+
+
+_choice = _Choice()
+
+
+def set_implementation(name: str) -> None:
+    """Choose "auto" (native if it can be had), "native" (or a UserError) or "reference".
+
+    Functions that tf.function has traced already keep what they were traced with.
+    """
+    if name not in CHOICES:
+        raise UserError(
+            f'unknown ops implementation "{name}"{suggest(name, CHOICES)}; '
+            f"known: {', '.join(CHOICES)}"
+        )
+    reason = _choice.missing(_default_device()) if name == "native" else None
+    if reason:
+        raise UserError(
+            f"the native ops cannot be had: {reason}; use --ops auto or --ops reference, "
+            "and scripts/doctor.py for the whole diagnosis"
+        )
+    _choice.wanted = name
+
+
+def implementation() -> str:
+    """Return which implementation is live and why, in one line that starts with its name."""
+    if _choice.wanted == "reference":
+        return "reference: chosen"
+    reason = _choice.missing(_default_device())
+    if reason:
+        return f"reference: {reason}"
+    library = _choice.library
+    devices = "CPU and CUDA" if library.has_cuda else "CPU"
+    return f"native: {devices} kernels {library.origin} ({library.path})"
+
+
+def native_kernels(*, cuda: bool = False) -> Any:
+    """Return what holds the kernels, or None where the op takes its plain form.
+
+    Asked where the op is called, as the answer depends on the device that it will run on.
+    cuda: whether the op has kernels for GPUs.
+    """
+    if _choice.wanted == "reference":
+        return None
+    device = current_device()
+    reason = _choice.missing(device)
+    if reason:
+        _choice.warn_once(reason)
+        return None
+    return _choice.kernels if device == "CPU" or cuda else None
+
+
+def current_device() -> str:
+    """Return "GPU" or "CPU": where an op that is called here runs."""
+    if _default_device() == "CPU":
+        return "CPU"
+    # In a graph: what the scopes around this place ask for, if anything.
+    device = tf.DeviceSpec.from_string(tf.zeros([]).device).device_type
+    return "CPU" if device == "CPU" else "GPU"
+
+
+def _default_device() -> str:
+    return "GPU" if tf.config.get_visible_devices("GPU") else "CPU"
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library that is ready to be loaded."""
+
+    path: Path
+    has_cuda: bool
+    origin: str
+
+
+def cache_folder() -> Path:
+    """Return the folder that holds compiled libraries, one folder each."""
+    override = os.environ.get("GANSFORMER_CACHE")
+    return (Path(override) if override else Path("~/.cache/gansformer").expanduser()) / "ops"
+
+
+def find_or_build(toolchain: Toolchain | None = None) -> Library:
+    """Return the library for this machine, compiling it if it is not in the cache.
+
+    Several processes may ask at once: one compiles, the others wait. Raises UserError, in one line
+    that says what to do, if there is no library and none can be made.
+    """
+    toolchain = toolchain or find_toolchain()
+    ready = _find(toolchain)
+    if ready:
+        return ready
+    require_compiler(toolchain)
+    folder = cache_folder() / toolchain.key
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.with_suffix(".lock")):
+            ready = _find(toolchain)  # another process may have been faster
+            if ready is None:
+                build(toolchain, folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {error.filename or folder}: {error.strerror}; "
+            "set GANSFORMER_CACHE to a folder that can be written"
+        ) from error
+    return ready or Library(folder / LIBRARY_NAME, bool(toolchain.nvcc), "just compiled")
+
+
+def build_ahead(folder: Path = PREBUILT) -> Path:
+    """Compile now, for setup.py, into `folder` (by default inside the package); return the library.
+
+    The library is used where processor, TensorFlow and compiler are those of this machine;
+    elsewhere the ops are compiled at first use as always.
+    """
+    toolchain = find_toolchain()
+    require_compiler(toolchain)
+    folder.mkdir(parents=True, exist_ok=True)
+    build(toolchain, folder / toolchain.key)
+    return folder / toolchain.key / LIBRARY_NAME
+
+
+def _find(toolchain: Toolchain) -> Library | None:
+    for parent, origin in ((PREBUILT, "built ahead"), (cache_folder(), "from the cache")):
+        folders = [parent / toolchain.key]
+        if toolchain.compiler is None and parent.is_dir():  # made when there was a compiler
+            folders = sorted(path.parent for path in parent.glob("*/build.json"))
+        for folder in folders:
+            if _is_whole(folder, toolchain.identity):
+                return Library(folder / LIBRARY_NAME, bool(toolchain.nvcc), origin)
+    return None
+
+
+def _is_whole(folder: Path, identity: dict[str, str]) -> bool:
+    """Whether the library in `folder` is undamaged and made for `identity`."""
+    try:
+        about = json.loads((folder / "build.json").read_text())
+        content = (folder / LIBRARY_NAME).read_bytes()
+    except (OSError, ValueError):
+        return False
+    digest = hashlib.sha256(content).hexdigest()
+    return digest == about.get("sha256") and about.get("identity") == identity
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`; the system frees it even if this process is killed."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _load(library: Library) -> Any:
+    try:
+        with tf.init_scope():
+            return tf.load_op_library(str(library.path))
+    except (tf.errors.OpError, OSError, RuntimeError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise UserError(f"{library.path} cannot be loaded: {lines[0]}") from error

@@ -1,0 +1,305 @@
+// The TensorFlow ops of attention, for CPUs only.
+#include "attention/attention.h"
+
+#include "epilogue/epilogue_arguments.h"
+
+namespace gansformer {
+namespace {
+
+// Output `index`: the probabilities of inputs x and weights, numbers 0 and 1.
+void set_probabilities_shape(InferenceContext* c, int index) {
+  const auto x = c->input(0);
+  c->set_output(index, c->MakeShape({c->Dim(x, 0), c->Dim(x, 1), c->Dim(c->input(1), 1)}));
+}
+
+// The outputs are gradients of x, weights, row_scores, column_scores and of the inputs after the
+// weights. x: the number of that input, which the weights follow; end: the number of inputs.
+absl::Status set_gradient_shapes(InferenceContext* c, int x, int end) {
+  std::int64_t columns;
+  TF_RETURN_IF_ERROR(c->GetAttr("grid_columns", &columns));
+  tensorflow::shape_inference::DimensionHandle rows;
+  TF_RETURN_IF_ERROR(c->Divide(c->Dim(c->input(x), 1), columns, true, &rows));
+  const auto batch = c->Dim(c->input(x), 0), keys = c->Dim(c->input(x + 1), 1);
+  c->set_output(0, c->input(x));
+  c->set_output(1, c->input(x + 1));
+  c->set_output(2, c->MakeShape({batch, rows, keys}));
+  c->set_output(3, c->MakeShape({batch, c->MakeDim(columns), keys}));
+  for (int i = x + 2; i < end; ++i) c->set_output(i + 2 - x, c->input(i));
+  return absl::OkStatus();
+}
+
+REGISTER_OP("GansformerAttentionProbabilities")
+    .Input("x: T")
+    .Input("weights: float")
+    .Input("row_scores: float")
+    .Input("column_scores: float")
+    .Output("probabilities: float")
+    .Attr(ELEMENT_TYPES)
+    .Attr("heads: int")
+    .SetShapeFn([](InferenceContext* c) -> absl::Status {
+      set_probabilities_shape(c, 0);
+      return absl::OkStatus();
+    });
+
+REGISTER_OP("GansformerAttentionProbabilitiesGradient")
+    .Input("upstream: float")
+    .Input("probabilities: float")
+    .Input("x: T")
+    .Input("weights: float")
+    .Output("dx: T")
+    .Output("dweights: float")
+    .Output("drow_scores: float")
+    .Output("dcolumn_scores: float")
+    .Attr(ELEMENT_TYPES)
+    .Attr("heads: int")
+    .Attr("grid_columns: int")
+    .SetShapeFn([](InferenceContext* c) { return set_gradient_shapes(c, 2, 4); });
+
+REGISTER_OP("GansformerAttentionGain")
+    .Input("x: T")
+    .Input("weights: float")
+    .Input("row_scores: float")
+    .Input("column_scores: float")
+    .Input("scale: float")
+    .Input("values: float")
+    .Input("noise: float")
+    .Input("bias: float")
+    .Output("y: T")
+    .Output("probabilities: float")
+    .Attr(ELEMENT_TYPES)
+    EPILOGUE_ATTRIBUTES
+    .Attr("heads: int")
+    .Attr("normalize: bool")
+    .SetShapeFn([](InferenceContext* c) -> absl::Status {
+      set_probabilities_shape(c, 1);
+      return shapes_of_inputs<0>(c);
+    });
+
+REGISTER_OP("GansformerAttentionGainGradient")
+    .Input("dy: T")
+    .Input("y: T")
+    .Input("dprobabilities: float")
+    .Input("probabilities: float")
+    .Input("x: T")
+    .Input("weights: float")
+    .Input("scale: float")
+    .Input("values: float")
+    .Output("dx: T")
+    .Output("dweights: float")
+    .Output("drow_scores: float")
+    .Output("dcolumn_scores: float")
+    .Output("dscale: float")
+    .Output("dvalues: float")
+    .Output("dnoise: float")
+    .Output("dbias: float")
+    .Attr(ELEMENT_TYPES)
+    .Attr("heads: int")
+    .Attr("normalize: bool")
+    .Attr("grid_columns: int")
+    .Attr("want_epilogue: bool")
+    EPILOGUE_ATTRIBUTES
+    .SetShapeFn([](InferenceContext* c) -> absl::Status {
+      TF_RETURN_IF_ERROR(set_epilogue_shapes(c, 6, 4));
+      return set_gradient_shapes(c, 4, 8);
+    });
+
+constexpr char kUnfitting[] = "shapes do not fit together";
+
+// Of features x [batch, positions, channels] and weights [batch, all keys, channels].
+absl::Status make_plan(const Tensor& x, const Tensor& weights, int heads, std::int64_t columns,
+                       AttentionPlan* plan) {
+  REQUIRE(x.dims() == 3 && weights.dims() == 3 && heads >= 1 && columns >= 1, kUnfitting);
+  const std::int64_t keys = weights.dim_size(1);
+  *plan = {{x.dim_size(0), x.dim_size(1) / columns, columns, static_cast<int>(x.dim_size(2))},
+           heads, static_cast<int>(keys / heads)};
+  REQUIRE(x.dim_size(1) % columns == 0 && keys % heads == 0 && plan->keys <= kMaximumKeys &&
+              weights.shape() == TensorShape({plan->batch, keys, plan->channels}),
+          kUnfitting);
+  return absl::OkStatus();
+}
+
+TensorShape rows_shape(const AttentionPlan& plan) {
+  return TensorShape({plan.batch, plan.grid_rows, plan.all_keys()});
+}
+
+TensorShape columns_shape(const AttentionPlan& plan) {
+  return TensorShape({plan.batch, plan.grid_columns, plan.all_keys()});
+}
+
+TensorShape probabilities_shape(const AttentionPlan& plan) {
+  return TensorShape({plan.batch, plan.positions(), plan.all_keys()});
+}
+
+// Reads the inputs x, weights, row_scores and column_scores, numbers 0 to 3.
+absl::Status read_scores(OpKernelContext* context, int heads, AttentionPlan* plan,
+                         AttentionScores* scores) {
+  const Tensor &weights = context->input(1), &rows = context->input(2);
+  const Tensor& columns = context->input(3);
+  REQUIRE(columns.dims() == 3, kUnfitting);
+  TF_RETURN_IF_ERROR(make_plan(context->input(0), weights, heads, columns.dim_size(1), plan));
+  REQUIRE(rows.shape() == rows_shape(*plan) && columns.shape() == columns_shape(*plan), kUnfitting);
+  *scores = {read<float>(weights), read<float>(rows), read<float>(columns)};
+  return absl::OkStatus();
+}
+
+// Allocates outputs 1 to 3: the gradients of what scores consist of.
+absl::Status allocate_scores(OpKernelContext* context, const AttentionPlan& plan,
+                             AttentionScoreGradients* gradients) {
+  const TensorShape weights({plan.batch, plan.all_keys(), plan.channels});
+  TF_RETURN_IF_ERROR(allocate<float>(context, 1, weights, &gradients->weights));
+  TF_RETURN_IF_ERROR(allocate<float>(context, 2, rows_shape(plan), &gradients->rows));
+  return allocate<float>(context, 3, columns_shape(plan), &gradients->columns);
+}
+
+template <typename T>
+class ProbabilitiesOp : public Op {
+ public:
+  explicit ProbabilitiesOp(OpKernelConstruction* context)
+      : Op(context), heads_(attribute<int>(context, "heads")) {}
+
+ protected:
+  absl::Status run(OpKernelContext* context) override {
+    AttentionPlan plan;
+    AttentionScores scores;
+    float* result;
+    TF_RETURN_IF_ERROR(read_scores(context, heads_, &plan, &scores));
+    TF_RETURN_IF_ERROR(allocate<float>(context, 0, probabilities_shape(plan), &result));
+    if (probabilities_shape(plan).num_elements() == 0) return absl::OkStatus();
+    ProbabilitiesCpu<Element<T>>::forward(plan, read<T>(context->input(0)), scores, result,
+                                          threads_of(context));
+    return absl::OkStatus();
+  }
+
+ private:
+  const int heads_;
+};
+
+template <typename T>
+class ProbabilitiesGradientOp : public Op {
+ public:
+  explicit ProbabilitiesGradientOp(OpKernelConstruction* context)
+      : Op(context),
+        heads_(attribute<int>(context, "heads")),
+        grid_columns_(attribute<int>(context, "grid_columns")) {}
+
+ protected:
+  absl::Status run(OpKernelContext* context) override {
+    const Tensor &upstream = context->input(0), &probabilities = context->input(1);
+    const Tensor &x = context->input(2), &weights = context->input(3);
+    AttentionPlan plan;
+    AttentionScoreGradients gradients;
+    Element<T>* dx;
+    TF_RETURN_IF_ERROR(make_plan(x, weights, heads_, grid_columns_, &plan));
+    REQUIRE(upstream.shape() == probabilities_shape(plan) &&
+                probabilities.shape() == probabilities_shape(plan),
+            kUnfitting);
+    TF_RETURN_IF_ERROR(allocate<T>(context, 0, x.shape(), &dx));
+    TF_RETURN_IF_ERROR(allocate_scores(context, plan, &gradients));
+    ProbabilitiesCpu<Element<T>>::gradient(plan, read<float>(upstream), read<float>(probabilities),
+                                           read<T>(x), read<float>(weights), dx, gradients,
+                                           threads_of(context));
+    return absl::OkStatus();
+  }
+
+ private:
+  const int heads_, grid_columns_;
+};
+
+class GainBase : public EpilogueOp {
+ public:
+  explicit GainBase(OpKernelConstruction* context)
+      : EpilogueOp(context),
+        heads_(attribute<int>(context, "heads")),
+        normalize_(attribute<bool>(context, "normalize")) {}
+
+ protected:
+  // Reads the inputs `first`, scale, and `first + 1`, values.
+  absl::Status read_gain(OpKernelContext* context, const AttentionPlan& plan, int first,
+                         AttentionGain* gain) const {
+    const Tensor &scale = context->input(first), &values = context->input(first + 1);
+    REQUIRE(scale.shape() == TensorShape({plan.batch, plan.channels}) &&
+                values.shape() == TensorShape({plan.batch, plan.all_keys() + 1, plan.channels}),
+            kUnfitting);
+    *gain = {read<float>(scale), read<float>(values), normalize_};
+    return absl::OkStatus();
+  }
+
+  static ScalePlan flat(const AttentionPlan& plan) {
+    return {plan.batch, plan.positions(), plan.channels};
+  }
+
+  const int heads_;
+
+ private:
+  const bool normalize_;
+};
+
+template <typename T>
+class GainOp : public GainBase {
+ public:
+  using GainBase::GainBase;
+
+ protected:
+  absl::Status run(OpKernelContext* context) override {
+    const Tensor& x = context->input(0);
+    AttentionPlan plan;
+    AttentionScores scores;
+    AttentionGain gain;
+    Epilogue epilogue;
+    Element<T>* y;
+    float* probabilities;
+    TF_RETURN_IF_ERROR(read_scores(context, heads_, &plan, &scores));
+    TF_RETURN_IF_ERROR(read_gain(context, plan, 4, &gain));
+    TF_RETURN_IF_ERROR(read_epilogue(context, 6, flat(plan), &epilogue));
+    TF_RETURN_IF_ERROR(allocate<T>(context, 0, x.shape(), &y, true));
+    TF_RETURN_IF_ERROR(allocate<float>(context, 1, probabilities_shape(plan), &probabilities));
+    if (x.NumElements() == 0) return absl::OkStatus();
+    GainCpu<Element<T>>::forward(plan, read<T>(x), scores, gain, epilogue, probabilities, y,
+                                 threads_of(context));
+    return absl::OkStatus();
+  }
+};
+
+template <typename T>
+class GainGradientOp : public GainBase {
+ public:
+  explicit GainGradientOp(OpKernelConstruction* context)
+      : GainBase(context), grid_columns_(attribute<int>(context, "grid_columns")) {}
+
+ protected:
+  absl::Status run(OpKernelContext* context) override {
+    const Tensor &dy = context->input(0), &y = context->input(1);
+    const Tensor &dprobabilities = context->input(2), &probabilities = context->input(3);
+    const Tensor &x = context->input(4), &weights = context->input(5);
+    AttentionPlan plan;
+    AttentionGain gain;
+    AttentionGainGradients gradients;
+    Element<T>* dx;
+    TF_RETURN_IF_ERROR(make_plan(x, weights, heads_, grid_columns_, &plan));
+    TF_RETURN_IF_ERROR(read_gain(context, plan, 6, &gain));
+    REQUIRE(dy.shape() == x.shape() && y.shape() == x.shape() &&
+                dprobabilities.shape() == probabilities_shape(plan) &&
+                probabilities.shape() == probabilities_shape(plan),
+            kUnfitting);
+    TF_RETURN_IF_ERROR(allocate<T>(context, 0, x.shape(), &dx, true));
+    TF_RETURN_IF_ERROR(allocate_scores(context, plan, &gradients.scores));
+    TF_RETURN_IF_ERROR(allocate<float>(context, 4, context->input(6).shape(), &gradients.scale));
+    TF_RETURN_IF_ERROR(allocate<float>(context, 5, context->input(7).shape(), &gradients.values));
+    TF_RETURN_IF_ERROR(allocate_epilogue(context, 6, flat(plan), &gradients.epilogue));
+    GainCpu<Element<T>>::gradient(plan, read<T>(dy), read<T>(y), read<float>(dprobabilities),
+                                  read<float>(probabilities), read<T>(x), read<float>(weights), gain,
+                                  slopes_, dx, gradients, threads_of(context));
+    return absl::OkStatus();
+  }
+
+ private:
+  const int grid_columns_;
+};
+
+REGISTER_KERNELS("GansformerAttentionProbabilities", DEVICE_CPU, ProbabilitiesOp)
+REGISTER_KERNELS("GansformerAttentionProbabilitiesGradient", DEVICE_CPU, ProbabilitiesGradientOp)
+REGISTER_KERNELS("GansformerAttentionGain", DEVICE_CPU, GainOp)
+REGISTER_KERNELS("GansformerAttentionGainGradient", DEVICE_CPU, GainGradientOp)
+
+}  // namespace
+}  // namespace gansformer

@@ -1,0 +1,27 @@
+// The C interface between the TensorFlow ops (compiled by g++) and the CUDA kernels (compiled by
+// nvcc, which never sees a TensorFlow header). Also callable from Python through ctypes.
+//
+// `stream` is a CUstream; all other pointers are device memory, except the plan. `element_type` is an
+// ElementType. Every function returns 0 or a cudaError_t; gansformer_cuda_error_text() describes it.
+#pragma once
+
+#include "bias_act/bias_act.h"
+#include "upfirdn2d/upfirdn2d.h"
+
+extern "C" {
+
+int gansformer_upfirdn2d_cuda(void* stream, const gansformer::Upfirdn2dPlan* plan, int element_type,
+                              const void* x, void* y);
+
+int gansformer_bias_act_cuda(void* stream, const gansformer::BiasActPlan* plan, int element_type,
+                             const void* x, const float* bias, void* y);
+
+// Floats of scratch memory that the function below needs when db is wanted.
+std::int64_t gansformer_bias_act_workspace(const gansformer::BiasActPlan* plan);
+
+int gansformer_bias_act_gradient_cuda(void* stream, const gansformer::BiasActPlan* plan,
+                                      int element_type, const void* dy, const float* dy_shift,
+                                      const void* y, void* dx, float* db, float* workspace);
+
+const char* gansformer_cuda_error_text(int error);
+}

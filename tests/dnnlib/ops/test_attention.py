@@ -1,0 +1,124 @@
+"""The attention ops against plain NumPy in float64, and their derivatives against differences."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dnnlib import ops
+from tests.derivatives import check_by_differences
+
+RANDOM = np.random.default_rng(11)
+
+
+def normal(*shape):
+    return RANDOM.normal(size=shape).astype(np.float32)
+
+
+def probabilities(x, weights, row_scores, column_scores, heads):
+    scores = np.float64(x) @ np.swapaxes(np.float64(weights), 1, 2)
+    offsets = row_scores[:, :, None] + np.float64(column_scores[:, None])
+    scores = (scores + offsets.reshape(scores.shape)).reshape(*scores.shape[:2], heads, -1)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return (e / e.sum(-1, keepdims=True)).reshape(*scores.shape[:2], -1)
+
+
+def gain(x, weights, row_scores, column_scores, scale, values, heads, normalize):
+    """The features and the probabilities, side by side: one array [B, F, C + A K]."""
+    attended = probabilities(x, weights, row_scores, column_scores, heads)
+    u = np.float64(x) * scale[:, None]
+    if normalize:
+        u = u / np.sqrt((u**2).mean(-1, keepdims=True) + 1e-8)
+    left = np.concatenate([attended, np.ones((*attended.shape[:2], 1))], axis=2)
+    return np.concatenate([u * (left @ np.float64(values)), attended], axis=2)
+
+
+def attention_gain(*arrays, **options):
+    return tf.concat(ops.attention_gain(*arrays, **options), axis=2)
+
+
+# Positions around blocks of 64 and units of 1024; widths around vectors of 16.
+SHAPES = [  # batch, rows, columns, channels, heads, keys
+    (2, 4, 4, 16, 1, 16),
+    (3, 65, 1, 33, 2, 5),
+    (2, 17, 64, 32, 1, 16),
+    (1, 1, 7, 3, 4, 32),
+    (2, 2, 1030, 8, 1, 16),
+    (2, 32, 2, 64, 2, 16),
+]
+
+
+def probability_inputs(case):
+    batch, rows, columns, channels, heads, keys = case
+    return [
+        normal(batch, rows * columns, channels),
+        np.float32(channels**-0.5) * normal(batch, heads * keys, channels),
+        normal(batch, rows, heads * keys),
+        normal(batch, columns, heads * keys),
+    ], {"heads": heads}
+
+
+def gain_inputs(case, normalize):
+    batch, _, _, channels, heads, keys = case
+    arrays, options = probability_inputs(case)
+    factors = [normal(batch, channels), normal(batch, heads * keys + 1, channels)]
+    return arrays + factors, options | {"normalize": normalize}
+
+
+CASES = [(ops.attention_probabilities, probabilities, probability_inputs(c)) for c in SHAPES]
+CASES += [(attention_gain, gain, gain_inputs(c, n)) for c in SHAPES for n in (False, True)]
+
+
+@pytest.mark.parametrize(("operation", "definition", "inputs"), CASES)
+def test_value(live, operation, definition, inputs):
+    arrays, options = inputs
+    expected = definition(*arrays, *options.values())
+    actual = tf.function(operation)(*map(tf.constant, arrays), **options)
+    np.testing.assert_allclose(actual, expected, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("operation", "definition", "inputs"), CASES)
+def test_derivatives(live, operation, definition, inputs):
+    arrays, options = inputs
+    check_by_differences(
+        lambda *tensors: operation(*tensors, **options),
+        lambda *values: definition(*values, *options.values()),
+        arrays,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bits(live, dtype):
+    arrays, options = gain_inputs((2, 5, 13, 32, 1, 16), True)
+    x = tf.cast(arrays[0], dtype)
+    y, attended = ops.attention_gain(x, *map(tf.constant, arrays[1:]), **options)
+    assert y.dtype == x.dtype and attended.dtype == tf.float32
+    expected = gain(tf.cast(x, tf.float32).numpy(), *arrays[1:], *options.values())
+    np.testing.assert_allclose(
+        tf.cast(y, tf.float32), expected[..., :32], rtol=0.02, atol=0.01 * np.abs(expected).max()
+    )
+    np.testing.assert_allclose(attended, expected[..., 32:], atol=0.01)
+    alone = ops.attention_probabilities(x, *arrays[1:4], heads=1)
+    np.testing.assert_array_equal(alone, attended)
+
+
+def test_large_float16_features_have_a_norm(live):
+    """Their squares are beyond the range of float16."""
+    arrays, options = gain_inputs((2, 4, 4, 32, 1, 16), True)
+    large = tf.cast(1000 * arrays[0], tf.float16)
+    arrays[1] /= 1000
+    y, _ = ops.attention_gain(large, *map(tf.constant, arrays[1:]), **options)
+    expected = gain(tf.cast(large, tf.float32).numpy(), *arrays[1:], *options.values())
+    np.testing.assert_allclose(
+        tf.cast(y, tf.float32), expected[..., :32], rtol=0.02, atol=0.01 * np.abs(y).max()
+    )
+
+
+def test_wrong_shapes_are_reported():
+    x = normal(2, 4, 8)
+    fitting = normal(2, 3, 8), normal(2, 2, 3), normal(2, 2, 3)
+    with pytest.raises(ValueError, match="do not fit x"):
+        ops.attention_probabilities(x, normal(2, 16, 8), normal(2, 2, 16), normal(2, 3, 16))
+    with pytest.raises(ValueError, match="do not fit x"):
+        ops.attention_gain(x, *fitting, normal(2, 8), normal(2, 3, 8))
+    with pytest.raises(ValueError, match="do not fit x"):
+        ops.attention_gain(x, *fitting, normal(2, 7), normal(2, 4, 8))
