@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from dnnlib.random_streams import RandomStream
 from gansformer.layers import Dense
+from gansformer.summary import shown
 from gansformer.variables import Scope
 
 
@@ -128,6 +129,7 @@ class Attention(tf.Module):
         self.y_gate = Projection(scope, *y[:2], heads, "_e_cont", "_e_pos") if y[2] else None
         self.out = Dense(scope, width, x[0] * (2 if integration == "both" else 1), suffix="_out")
 
+    @shown
     def __call__(
         self, x, y, *, x_positions=None, y_positions=None, mask=None, previous=None, random=None
     ) -> tuple[tf.Tensor, tf.Tensor]:

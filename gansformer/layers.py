@@ -20,6 +20,7 @@ from dnnlib.ops import (
     setup_kernel,
     upsample_conv2d,
 )
+from gansformer.summary import shown
 from gansformer.variables import Scope
 
 
@@ -48,6 +49,7 @@ class Dense(tf.Module):
         self.weight = scope.normal(f"weight{suffix}", [inputs, outputs], std=1 / lr_multiplier)
         self.bias = scope.full(f"bias{suffix}", [outputs]) if bias else None
 
+    @shown
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """x: [..., inputs] -> [..., outputs]."""
         y = matmul_last(x * self.scale, tf.cast(self.weight, x.dtype))  # x is often the smaller
@@ -91,6 +93,7 @@ class Conv(tf.Module):
         self.weight = scope.normal("weight", [size, size, inputs, outputs])
         self.bias = scope.full("bias", [outputs]) if activation else None
 
+    @shown
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """x: [B, H, W, inputs] -> [B, H', W', outputs]."""
         weight = tf.cast(self.weight * self.scale, x.dtype)
@@ -131,6 +134,7 @@ class ModulatedConv(tf.Module):
         self.weight = scope.normal("weight", [size, size, inputs, outputs])
         self.modulation = _Modulation(scope, w_dim, inputs)
 
+    @shown
     def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """x: [B, H, W, inputs], y: [B, w_dim] -> [B, H', W', outputs]."""
         x, demodulation = self.before_demodulation(x, y)

@@ -1,17 +1,12 @@
 """A table of a network's layers, as `G.summary()` prints it."""
 
+import contextlib
+import contextvars
+import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import tensorflow as tf
-
-from gansformer.attention import Attention
-from gansformer.layers import Conv, Dense, ModulatedConv
-from gansformer.synthesis import ToRgb
-
-# What is inside an Attention or a ToRgb counts with it.
-SHOWN = (Attention, Conv, Dense, ModulatedConv, ToRgb)
 
 
 class Row(NamedTuple):
@@ -48,33 +43,57 @@ def count_parameters(module: tf.Module) -> int:
     return sum(variable.shape.num_elements() for variable in module.trainable_variables)
 
 
-@contextmanager
+_recorder: contextvars.ContextVar["_Recorder | None"] = contextvars.ContextVar(
+    "recorder", default=None
+)
+
+
+class _Recorder:
+    """Makes a row for each outermost call of a layer."""
+
+    def __init__(self, rows: list[Row]):
+        self.rows = rows
+        self.depth = 0
+        self.seen: set[int] = set()
+
+    def call(self, function: Callable, layer: tf.Module, *arguments, **options):
+        self.depth += 1
+        result = function(layer, *arguments, **options)
+        self.depth -= 1
+        if self.depth == 0 and id(layer) not in self.seen:
+            self.seen.add(id(layer))
+            output = result[0] if isinstance(result, tuple) else result
+            shape = (None, *output.shape[1:])
+            self.rows.append(Row(_name(layer), count_parameters(layer), shape))
+        return result
+
+
+def shown(function: Callable) -> Callable:
+    """Decorate a layer's `__call__`: the layer gets a row in summaries, with all that it calls."""
+
+    @functools.wraps(function)
+    def call(layer: tf.Module, *arguments, **options):
+        recorder = _recorder.get()
+        if recorder is None:
+            return function(layer, *arguments, **options)
+        return recorder.call(function, layer, *arguments, **options)
+
+    return call
+
+
+def is_recording() -> bool:
+    """Whether a summary is being made: then layers are called one by one, not fused."""
+    return _recorder.get() is not None
+
+
+@contextlib.contextmanager
 def _recorded(rows: list[Row]) -> Iterator[None]:
-    """Append a row for each call of a shown layer while the block runs."""
-    originals = {cls: cls.__call__ for cls in SHOWN}
-    running: list[tf.Module] = []  # only the outermost shown layer gets a row
-    seen: set[int] = set()
-
-    def recording(original):
-        def call(layer, *arguments, **options):
-            running.append(layer)
-            result = original(layer, *arguments, **options)
-            running.pop()
-            if not running and id(layer) not in seen:
-                seen.add(id(layer))
-                output = result[0] if isinstance(result, tuple) else result
-                rows.append(Row(_name(layer), count_parameters(layer), (None, *output.shape[1:])))
-            return result
-
-        return call
-
+    """Append a row for each outermost call of a shown layer while the block runs."""
+    token = _recorder.set(_Recorder(rows))
     try:
-        for cls, original in originals.items():
-            cls.__call__ = recording(original)
         yield
     finally:
-        for cls, original in originals.items():
-            cls.__call__ = original
+        _recorder.reset(token)
 
 
 def _name(layer: tf.Module) -> str:

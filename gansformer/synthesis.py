@@ -15,6 +15,7 @@ from gansformer.config import GeneratorConfig
 from gansformer.layers import Conv, Dense, ModulatedConv
 from gansformer.merge import Merge
 from gansformer.positions import GridPositions
+from gansformer.summary import shown
 from gansformer.variables import Scope
 
 
@@ -110,6 +111,7 @@ class ToRgb(tf.Module):
         self.conv = ModulatedConv(scope, inputs, channels, 1, demodulate=False, **modulation)
         self.bias = scope.full("bias", [channels])
 
+    @shown
     def __call__(self, x: tf.Tensor, style: tf.Tensor, extra_style: tf.Tensor) -> tf.Tensor:
         """x: [B, H, W, C], styles [B, w_dim] -> float32 [B, H, W, channels].
 
