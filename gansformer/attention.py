@@ -97,7 +97,7 @@ class Attention(tf.Module):
     x, y: (width of the elements, width of their positional encodings or None, whether they have a
       gate: a learned sigmoid that multiplies what an element of X receives, or one of Y sends).
     width: d. integration, norm: see `integrate`. dropout: of the probabilities, in training.
-    iterations: as the release does, the scores are divided by sqrt(h) so many times.
+    iterations: how many times the scores are divided by sqrt(h), a habit of the release.
     """
 
     has_keys = True

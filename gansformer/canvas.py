@@ -60,8 +60,8 @@ def channels_at(log2: int, *, base: int, maximum: int) -> int:
 def feature_types(canvas: Canvas, dtype: tf.DType, resolutions: int | None) -> dict[int, tf.DType]:
     """Return the type of the feature maps at 2^r pixels for each r.
 
-    dtype: at the so many highest `resolutions` (None: at all); float32 below, as StyleGAN2-ADA
-      keeps the low resolutions, which cost little and vary most.
+    dtype: of the highest `resolutions` resolutions (None: of all). The others are float32, as in
+      StyleGAN2-ADA: low resolutions cost little and vary most.
     """
     lowest = 2 if resolutions is None else canvas.log2 - resolutions + 1
     return {r: dtype if r >= lowest else tf.float32 for r in range(2, canvas.log2 + 1)}

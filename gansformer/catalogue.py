@@ -16,7 +16,7 @@ _DRIVE = {
     "cityscapes-2048": "1lJlbIuxF89-owG7vQSBYXc8y2RqqP_bP",
     "ffhq-1024": "1OcsibUthk2y8y0slf2lQnrYBAtmdJYCQ",
 }
-# Height / width of the useful part of their pictures, which are padded to squares.
+# Height / width of the useful part of their images, which are padded to squares.
 RATIOS = {
     "clevr-256": 0.75,
     "bedrooms-256": 188 / 256,

@@ -266,7 +266,7 @@ class ModelConfig:
 
 
 def check_pair(generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
-    """Raise UserError if the two networks work on pictures of different shapes."""
+    """Raise UserError if the two networks work on images of different shapes."""
     _require(
         generator.crop_ratio == discriminator.crop_ratio,
         "discriminator.crop_ratio",

@@ -27,7 +27,7 @@ def convert_checkpoint(
 
     source: an official pickle, given by path or name, or a run or snapshot directory of ours.
     networks: which of those in it are kept. half: store float16. ratio: height / width of the
-    useful part of the pictures, which no pickle tells; None: that of a catalogued model, or 1.
+    useful part of the images, which no pickle says; None: that of a catalogued model, or 1.
     Reports what became of the variables. Raises UserError, and writes nothing, if one does not fit.
     """
     if out.exists():

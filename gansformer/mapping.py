@@ -1,4 +1,4 @@
-"""Mapping network: from z to w, for each region latent and for the global latent."""
+"""Mapping network: from z to w, for the components and for the global latent."""
 
 import tensorflow as tf
 
@@ -13,10 +13,10 @@ from gansformer.variables import Scope
 class MappingNetwork(tf.Module):
     """Map z [B, K, z_dim] and labels [B, label_dim] to w [B, K, L, w_dim].
 
-    The region latents go through one MLP with shared weights, the global latent (the last one)
-    through its own. Only the region latents are normalised, as in the official code.
+    The components go through one MLP with shared weights, the global latent (the last one) through
+    its own. Only the components are normalised, as in the official code.
     layers: L, to which w is copied.
-    component_embedding: [k, w_dim], the learned positions of the region latents.
+    component_embedding: [k, w_dim], their learned positional encodings.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class MappingNetwork(tf.Module):
             width = config.mapping.shared_dim
             total = config.components * dim
             self.inmap = Dense(scope, config.components * inputs, width, suffix="_inmap")
-            self.local_mlp = _Mlp(scope, config, width, width)
+            self.component_mlp = _Mlp(scope, config, width, width)
             self.outmap = Dense(scope, width, total, suffix="_outmap")
         else:
             attend = config.has_attention and config.mapping.self_attention
-            self.local_mlp = _Mlp(scope, config, inputs, dim, self_attention=attend)
+            self.component_mlp = _Mlp(scope, config, inputs, dim, self_attention=attend)
         if config.has_attention:
             self.global_mlp = _Mlp(scope / "global", config, inputs, dim)
 
@@ -77,22 +77,22 @@ class MappingNetwork(tf.Module):
             x = self.labels(x, labels)
             x = x if self.label_end is None else self.label_end(x)
         count = self.config.components
-        local = _normalize_rms(x[:, :count])
-        local = self._map_local(local, component_mask, random)
+        components = _normalize_rms(x[:, :count])  # [B, k, dim]
+        y = self._map_components(components, component_mask, random)
         if self.config.has_attention:
-            local = tf.concat([local, self.global_mlp(x[:, count:])], axis=1)  # [B, K, dim]
-        w = local if self.end is None else self.end(local)
+            y = tf.concat([y, self.global_mlp(x[:, count:])], axis=1)  # [B, K, dim]
+        w = y if self.end is None else self.end(y)
         return tf.tile(w[:, :, None], [1, 1, self.layers, 1])
 
-    def _map_local(self, x, component_mask, random) -> tf.Tensor:
+    def _map_components(self, x, component_mask, random) -> tf.Tensor:
         if self.shared:
             count = self.config.components
-            x = self.outmap(self.local_mlp(self.inmap(tf.reshape(x, [-1, count * x.shape[2]]))))
+            x = self.outmap(self.component_mlp(self.inmap(tf.reshape(x, [-1, count * x.shape[2]]))))
             return tf.reshape(x, [-1, count, x.shape[1] // count])
         positions = self.component_embedding if self.config.component_embedding else None
         if self.embedding_start is not None:
             positions = self.embedding_start(positions)
-        return self.local_mlp(x, positions=positions, mask=component_mask, random=random)
+        return self.component_mlp(x, positions=positions, mask=component_mask, random=random)
 
 
 class _Mlp(tf.Module):

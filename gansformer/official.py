@@ -126,7 +126,7 @@ def discriminator_config(settings: dict[str, Any], function: str = "") -> Discri
     _check_known(settings, set(_DISCRIMINATOR))
     options = _translate(DiscriminatorConfig, settings, _DISCRIMINATOR)
     components = options.setdefault("components", 1)
-    # The older program calls the size of an aggregator latent_size too.
+    # The older program calls the size of one of the discriminator's components latent_size, too.
     names = [name for name in ("a_dim", "z_dim", "w_dim") if settings.get(name)]
     options["latent_size"] = _size(settings, names[0] if names else "a_dim") * components
     options.setdefault("end_res", 20)

@@ -121,7 +121,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise UserError(f"{path.parent} is no snapshot: it has no config.json") from error
+        raise UserError(f"{path.parent} is not a snapshot: it has no config.json") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged; use another snapshot") from error
 
@@ -131,6 +131,6 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
     except FileNotFoundError as error:
-        raise UserError(f"{path.parent} is no snapshot: it has no weights.npz") from error
+        raise UserError(f"{path.parent} is not a snapshot: it has no weights.npz") from error
     except Exception as error:  # zipfile, zlib and NumPy each have their own errors
         raise UserError(f"{path} is damaged ({error}); use another snapshot") from error

@@ -107,7 +107,7 @@ def test_generate_from_a_pickle(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "wrote 2 pictures" in done.stdout
+    assert "wrote 2 images" in done.stdout
     for seed in (3, 5):
         assert Image.open(tmp_path / f"seed{seed:06d}.png").size == (16, 16)
     assert (tmp_path / "attention.png").is_file()

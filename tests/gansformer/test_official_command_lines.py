@@ -260,11 +260,11 @@ def test_what_the_official_networks_refuse_is_refused():
         official_run(settings)
     del settings["generator"]["network_kwargs"]["iterative"]
     config = official_run(settings)
-    assert config.discriminator.attention and config.discriminator.latent_to_latent
+    assert config.discriminator.attention and config.discriminator.component_to_component
     assert config.discriminator.image_to_image == 4
-    assert config.generator.latent_gate and config.generator.image_gate
-    assert config.generator.image_to_latent and config.generator.latent_to_latent
-    assert (config.generator.attention, config.generator.iterations) == ("duplex", 2)
+    assert config.generator.component_gate and config.generator.image_gate
+    assert config.generator.image_to_component and config.generator.component_to_component
+    assert (config.generator.attention, config.generator.kmeans_iterations) == ("duplex", 2)
 
 
 def test_every_command_line_that_works_officially_is_compared():
