@@ -41,14 +41,6 @@ def some_images(seed=0):
     return tf.constant(images), tf.zeros([BATCH, 0])
 
 
-@pytest.fixture
-def eager():
-    """A few steps of small networks take less time than tracing them."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 @pytest.mark.parametrize(
     "training, names",
     [
