@@ -22,7 +22,7 @@ from training.run.checkpoint import list_checkpoints, newest_checkpoint
 def places(tiny_config, small_data):
     """The command line of a duplex GANformer at 8x8, without --run."""
     arguments = ["--config", str(tiny_config), "--data", str(small_data)]
-    return [*arguments, "--set", "data.resolution=8"]
+    return [*arguments, "--set", "data.resolution=8", "training.batch_per_device=8"]
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_damaged_checkpoint_is_named_and_the_one_before_taken(whole_run, tmp_pat
         (["--config", "demoo"], 'did you mean "demo"'),
         (["--set", "training.gama=1"], 'did you mean "gamma"'),
         (["--set", "generator.latent_size=30"], "does not divide into 4 components; try 28"),
-        (["--set", "training.batch_size=9"], "does not divide into training.batch_per_device=4"),
+        (["--set", "training.batch_size=9"], "does not divide into training.batch_per_device=8"),
         (["--set", "data.resolution=64"], "no images of resolution 64, only 8"),
         (["--set", "data.labels=true"], "has no labels"),
         (["--data", "/nowhere"], "no such data directory"),
