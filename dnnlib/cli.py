@@ -114,7 +114,7 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
         main(arguments)
     except UserError as error:
         return _fail(str(error), arguments)
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+    except BrokenPipeError:  # what reads our output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:

@@ -10,9 +10,9 @@ from dnnlib.memory import keep_freed_memory
 def import_tensorflow() -> None:
     """Import TensorFlow into a program; its messages are shown only if the import fails.
 
-    This also has the program keep the memory that it frees, which TensorFlow needs for its speed.
+    It also makes the program keep the memory that it frees, which makes TensorFlow faster.
     Some of its messages are written by C++ code before any logging option is read, so the file
-    descriptor itself is turned away. Set TF_CPP_MIN_LOG_LEVEL=0 to see everything.
+    descriptor itself is redirected. Set TF_CPP_MIN_LOG_LEVEL=0 to see everything.
     """
     keep_freed_memory()
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":

@@ -1,4 +1,4 @@
-"""Ending well when asked to."""
+"""Stopping at a good moment after a signal."""
 
 import signal
 

@@ -76,7 +76,7 @@ class Workers:
 
     @contextmanager
     def user_errors(self) -> Iterator[None]:
-        """Turn TensorFlow's error about another process that has gone into a UserError."""
+        """Replace TensorFlow's error about a process that has ended by a UserError."""
         try:
             yield
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):

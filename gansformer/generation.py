@@ -1,4 +1,4 @@
-"""Making images from seeds: the same seed gives the same image, whatever it is made with."""
+"""Making images from seeds: the same seed gives the same image, alone or among others."""
 
 import dataclasses
 import re
@@ -19,7 +19,7 @@ from gansformer.grids import make_attention_grid, make_grid
 from gansformer.loading import load
 from gansformer.snapshot import Snapshot
 
-BATCH = 8  # always this many at a time: rounding, too, does not depend on how many are asked for
+BATCH = 8  # always this many at a time, so that not even rounding depends on their number
 
 
 def latents(generator: Generator, seeds: Sequence[int] | tf.Tensor) -> tf.Tensor:

@@ -18,7 +18,7 @@ class LossScale(tf.Module):
         self.good_steps = tf.Variable(0, trainable=False, name="loss_scale/good_steps")
 
     def move(self, is_finite: tf.Tensor) -> None:
-        """Take in whether the gradient of a step was finite."""
+        """Adjust the scale after a step, by whether its gradient was finite."""
         good = tf.where(is_finite, self.good_steps.read_value() + 1, 0)
         is_long = good == self.INTERVAL
         factor = tf.where(is_finite, tf.where(is_long, 2.0, 1.0), 0.5)
@@ -38,10 +38,10 @@ class Adam(tf.Module):
     One step with gradient g: m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2;
     x <- x - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon).
 
-    lazy_interval: a regulariser runs as an update of its own once in so many steps, with the same
-      m, v and t. Karras et al. (2020), appendix B: with c = interval / (interval + 1), the rate is
-      multiplied by c, and b1, b2 are raised to the power c. None: there is no such update.
-    accumulate: gradients of so many calls are averaged into one step, separately for each kind.
+    lazy_interval: number of steps after which a regulariser makes an update of its own, with the
+      same m, v and t. Karras et al. (2020), appendix B: with c = interval / (interval + 1), the rate
+      is multiplied by c, and b1, b2 are raised to the power c. None: there is no such update.
+    accumulate: number of calls whose gradients are averaged into one step, for each kind.
     clip: bound on the global norm of each gradient, before accumulation.
     loss_scale: for float16. A step whose gradient is not finite is then skipped; without it, the
       elements that are not finite are taken as 0, as in the official code.
@@ -90,7 +90,7 @@ class Adam(tf.Module):
         return [gradient / scale for gradient in scaled]
 
     def update(self, gradients: list[tf.Tensor], *, kind: str = "main", apply: bool = True):
-        """Take in one gradient, and make a step if this is the last of `accumulate` calls.
+        """Accumulate a gradient, and make a step if this is the last of `accumulate` calls.
 
         Must be called where all replicas are one (outside strategy.run), with summed gradients.
         Returns the global norm of the gradient, before clipping.
@@ -128,7 +128,7 @@ class Adam(tf.Module):
             update(variable, self._apply, m, v, gradient, *rates, *powers)
 
     def _count_if_finite(self, gradients, rates):
-        """Count a step and move the loss scale; return what makes a step with bad gradients none.
+        """Count a step and move the loss scale; return gradients and rates that skip a bad step.
 
         Rate 0 and betas of 1 leave variable, m and v as they are.
         """

@@ -1,4 +1,4 @@
-"""generate.py: pictures from seeds."""
+"""Images from seeds: generate.py, and the Python interface."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.golden_files import GOLDEN
 
 
 def save(directory, label_dim=0, **details):
-    generator, discriminator = gansformer.build(TINY, resolution=16, label_dim=label_dim, seed=1)
+    generator, discriminator = gansformer.build(TINY, resolution=8, label_dim=label_dim, seed=1)
     config = ModelConfig(generator.config, discriminator.config)
     snapshot = gansformer.Snapshot(config, 0.0, None, discriminator, generator, details)
     gansformer.save_snapshot(snapshot, directory)
@@ -36,7 +36,7 @@ def read(path):
     return np.array(Image.open(path))
 
 
-def test_same_seed_same_picture(model, tmp_path):
+def test_same_seed_same_image(model, tmp_path):
     generate(["--model", model, "--out", str(tmp_path / "a"), "--seeds", "0-9"])
     generate(["--model", model, "--out", str(tmp_path / "b"), "--seeds", "9,3"])
     assert len(list((tmp_path / "a").iterdir())) == 10
@@ -46,16 +46,16 @@ def test_same_seed_same_picture(model, tmp_path):
     assert np.abs(read(tmp_path / "a/seed000003.png") - read(tmp_path / "a/seed000009.png")).max()
 
 
-def test_sheet_holds_the_single_pictures(model, tmp_path):
+def test_grid_holds_the_single_images(model, tmp_path):
     single = ["--model", model, "--out", str(tmp_path), "--num", "5"]
     generate(single)
     generate([*single, "--grid", "--columns", "3", "--attention"])
-    sheet = read(tmp_path / "grid.png")
-    assert sheet.shape == (32, 48, 3)
-    np.testing.assert_array_equal(sheet[16:, 16:32], read(tmp_path / "seed000004.png"))
-    assert (sheet[16:, 32:] == 255).all()
-    # five rows: the picture, and a map for each grid size from 4 to 16
-    assert read(tmp_path / "attention.png").shape == (5 * 16, 4 * 16, 3)
+    grid = read(tmp_path / "grid.png")
+    assert grid.shape == (16, 24, 3)
+    np.testing.assert_array_equal(grid[8:, 8:16], read(tmp_path / "seed000004.png"))
+    assert (grid[8:, 16:] == 255).all()
+    # five rows: the image, and a map for each of the resolutions 4 and 8
+    assert read(tmp_path / "attention.png").shape == (5 * 8, 3 * 8, 3)
 
 
 def test_psi_moves_towards_the_average(model, tmp_path):
@@ -92,6 +92,9 @@ def test_official_pickle(tmp_path):
         (["--label", "cats"], "not conditional"),
         (["--model", "nothing"], "does not exist"),
         (["--sedes", "3"], 'did you mean "--seeds"'),
+        (["--columns", "3"], "--columns has no effect without --grid"),
+        (["--psi", "1", "--psi-cutoff", "2"], "--psi-cutoff has no effect with --psi 1"),
+        (["--devices", "cpu:x"], "use auto, cpu, cpu:N"),
         (["--out", "/proc/pictures"], "no such file or directory"),
     ],
 )
@@ -117,3 +120,24 @@ def test_bad_label(conditional, tmp_path, label, message, capsys):
 
 def test_seeds():
     assert parse_seeds("0-3,9, 5") == [0, 1, 2, 3, 9, 5]
+
+
+def test_sampler_gives_all_images_at_once(model):
+    """The same as batch by batch, for more than a batch and with a rest."""
+    generator = gansformer.load(model).Gs
+    sampler = gansformer.Sampler(generator, psi=0.5, return_attention=True)
+    whole = sampler(range(11))
+    parts = [out for _, out in sampler.batches(range(11))]
+    assert len(parts) == 2 and whole.images.shape == (11, 8, 8, 3)
+    np.testing.assert_array_equal(whole.images[8:], parts[1].images)
+    np.testing.assert_array_equal(whole.w[:8], parts[0].w)
+    assert [maps.shape[0] for maps in whole.attention] == [11] * len(parts[0].attention)
+
+
+def test_bfloat16_stays_close(model, tmp_path):
+    for precision in ("float32", "bfloat16"):
+        generate(["--model", model, "--out", str(tmp_path / precision), "--num", "1",
+                  "--precision", precision, "--ops", "reference"])  # fmt: skip
+    files = (tmp_path / name / "seed000000.png" for name in ("float32", "bfloat16"))
+    exact, rounded = (read(path).astype(int) for path in files)
+    assert 0 < np.abs(exact - rounded).max() < 40

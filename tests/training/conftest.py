@@ -1,6 +1,7 @@
 """A small data set of real pictures, and a configuration that trains on it within seconds."""
 
 import pytest
+import tensorflow as tf
 
 from scripts.prepare_data import main as prepare_data
 
@@ -87,3 +88,11 @@ def small_arguments(small_config, small_data, tmp_path):
     """The command line of a run of the smallest network in `tmp_path/run`."""
     arguments = ["--config", small_config, "--data", small_data]
     return [str(argument) for argument in [*arguments, "--run", tmp_path / "run"]]
+
+
+@pytest.fixture
+def eager():
+    """A few steps of small networks take less time than tracing them."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

@@ -17,7 +17,10 @@ LETTER = {"generator": "g", "discriminator": "d", "path length": "pl"}
 
 
 class GivenDraws(Randomness):
-    """Hands out the draws of a golden file instead of its own."""
+    """Hands out the draws of a golden file instead of its own.
+
+    They change from call to call, which a traced graph would not see: for eager execution.
+    """
 
     def __init__(self, generator, arrays, probability):
         super().__init__(generator, seed=0, style_mixing=0.0, component_mixing=0.0)
@@ -64,14 +67,6 @@ def make_config(settings) -> RunConfig:
             ema_kimg=settings["smoothing_kimg"],
         ),
     )
-
-
-@pytest.fixture
-def eager():
-    """The golden draws change from call to call, which a traced graph would not see."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.mark.parametrize("run", RUNS)

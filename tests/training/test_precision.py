@@ -246,7 +246,7 @@ def test_resume_in_float16(reference_ops, small_arguments, tmp_path):
     assert one["discriminator_optimizer/loss_scale/good_steps"] == 4 + 2
 
 
-def test_overflow_in_a_step(reference_ops, monkeypatch):
+def test_overflow_in_a_step(reference_ops, eager, monkeypatch):
     """Every gradient overflows: the networks stay, the scales are halved in each phase."""
     monkeypatch.setattr(LossScale, "LARGEST", 2.0**60)
     config = small_run(path_length_weight=2.0)

@@ -47,12 +47,8 @@ def test_phases_and_seeds_draw_differently(sampler):
 def test_mixing_cutoffs(sampler):
     """With probability 0.9 uniform in 1 .. L - 1, else L."""
     layers = sampler.generator.layers
-    cutoffs = np.array(
-        [
-            int(sampler.draw("generator", as_range(i, 1), tf.constant(i, tf.int64)).style_cutoff)
-            for i in range(600)
-        ]
-    )
+    draw = tf.function(lambda i: sampler.draw("generator", i[None], i).style_cutoff)
+    cutoffs = np.array([int(draw(tf.constant(i, tf.int64))) for i in range(600)])
     counts = np.bincount(cutoffs, minlength=layers + 1)
     assert counts[0] == 0 and counts.sum() == 600
     expected = 600 * np.array([0.9 / (layers - 1)] * (layers - 1) + [0.1])

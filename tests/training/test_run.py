@@ -19,11 +19,24 @@ from training.run.checkpoint import list_checkpoints, newest_checkpoint
 
 
 @pytest.fixture(scope="module")
-def whole_run(tiny_config, tiny_data, tmp_path_factory):
+def places(tiny_config, small_data):
+    """The command line of a duplex GANformer at 8x8, without --run."""
+    arguments = ["--config", str(tiny_config), "--data", str(small_data)]
+    return [*arguments, "--set", "data.resolution=8", "training.batch_per_device=8"]
+
+
+@pytest.fixture(scope="module")
+def whole_run(places, tmp_path_factory):
     """A run from beginning to end without interruption."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    train(["--config", str(tiny_config), "--data", str(tiny_data), "--run", str(run)])
+    train([*places, "--run", str(run)])
     return run
+
+
+@pytest.fixture
+def arguments(places, tmp_path):
+    """The command line of the same run in `tmp_path/run`."""
+    return [*places, "--run", str(tmp_path / "run")]
 
 
 def test_what_a_run_writes(whole_run):
@@ -35,7 +48,7 @@ def test_what_a_run_writes(whole_run):
         "fakes-init-attention.png",
         "fakes-000000.png",
     }
-    assert Image.open(whole_run / "samples" / "reals.png").size == (64, 32)
+    assert Image.open(whole_run / "samples" / "reals.png").size == (32, 16)
     stats = read_stats(whole_run)
     assert [line["nimg"] for line in stats] == [8, 16, 32, 48]
     assert [line["tick"] for line in stats] == [0, 1, 2, 3]
@@ -56,8 +69,8 @@ def test_training_changes_all_networks(whole_run):
     initial = TrainState(config, channels=3, label_dim=0)
     state = read_state(whole_run)
     for prefix, network in initial.networks().items():
-        weight = next(n for n in variables_by_name(network) if n.endswith("16x16/Conv1/weight")
-                      or n == "16x16/Conv0/weight")  # fmt: skip
+        weight = next(n for n in variables_by_name(network) if n.endswith("8x8/Conv1/weight")
+                      or n == "8x8/Conv0/weight")  # fmt: skip
         moved = np.abs(state[f"{prefix}/{weight}"] - variables_by_name(network)[weight]).max()
         assert moved > 1e-5, prefix
     assert state["images_shown"] == 48
@@ -134,8 +147,8 @@ def test_damaged_checkpoint_is_named_and_the_one_before_taken(whole_run, tmp_pat
         (["--config", "demoo"], 'did you mean "demo"'),
         (["--set", "training.gama=1"], 'did you mean "gamma"'),
         (["--set", "generator.latent_size=30"], "does not divide into 4 components; try 28"),
-        (["--set", "training.batch_size=9"], "does not divide into training.batch_per_device=4"),
-        (["--set", "data.resolution=64"], "no images of resolution 64, only 16"),
+        (["--set", "training.batch_size=9"], "does not divide into training.batch_per_device=8"),
+        (["--set", "data.resolution=64"], "no images of resolution 64, only 8"),
         (["--set", "data.labels=true"], "has no labels"),
         (["--data", "/nowhere"], "no such data directory"),
         (["--run", "/proc/run"], "choose another --run"),
@@ -143,6 +156,7 @@ def test_damaged_checkpoint_is_named_and_the_one_before_taken(whole_run, tmp_pat
         (["--devices", "tpu"], "use auto, cpu, cpu:N"),
         (["--precision", "float8"], "invalid choice: 'float8'"),
         (["--kmig", "3"], "--kmig"),
+        (["--resume", "/x", "--init-from", "y"], "--init-from has no effect where --resume"),
     ],
 )
 def test_bad_input_gets_one_line(arguments, extra, message, capsys):
@@ -151,8 +165,8 @@ def test_bad_input_gets_one_line(arguments, extra, message, capsys):
     assert len(error) == 1 and message in error[0]
 
 
-def test_existing_runs_are_not_overwritten(whole_run, tiny_config, tiny_data, capsys):
-    same = ["--config", str(tiny_config), "--data", str(tiny_data), "--run", str(whole_run)]
+def test_existing_runs_are_not_overwritten(whole_run, places, capsys):
+    same = [*places, "--run", str(whole_run)]
     assert run_program(train, [*same, "--resume", "never"]) == 2
     assert "choose another --run" in capsys.readouterr().err
     assert run_program(train, [*same, "--set", "generator.channel_max=8"]) == 2
@@ -177,7 +191,7 @@ def test_full_disk(small_arguments, tmp_path, capsys):
 def test_dry_run_writes_nothing(arguments, tmp_path, capsys):
     train([*arguments, "--dry-run"])
     out = capsys.readouterr().out
-    assert "latent_size: 32" in out and "G_synthesis/16x16/Conv1" in out and "activations" in out
+    assert "latent_size: 32" in out and "G_synthesis/8x8/Conv1" in out and "activations" in out
     assert not (tmp_path / "run").exists()
 
 

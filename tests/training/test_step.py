@@ -41,14 +41,6 @@ def some_images(seed=0):
     return tf.constant(images), tf.zeros([BATCH, 0])
 
 
-@pytest.fixture
-def eager():
-    """A few steps of small networks take less time than tracing them."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 @pytest.mark.parametrize(
     "training, names",
     [
@@ -125,7 +117,7 @@ def test_running_averages(eager):
         np.testing.assert_allclose(now, expected, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_accumulation_changes_nothing_before_the_last_micro_batch(eager):
+def test_accumulation_changes_nothing_before_the_last_micro_batch():
     config = make_config()
     training = dataclasses.replace(config.training, batch_size=2 * BATCH)
     step = make_step(dataclasses.replace(config, training=training))

@@ -22,7 +22,7 @@ class AugmentationConfig:
     mode: Literal["none", "ada", "fixed", "diffaugment"] = "none"
     # Empty: those that its paper recommends: blit, geometric, color; all three of DiffAugment.
     transforms: tuple[str, ...] = ()
-    p: float = 0.0  # probability of each transform: ada, at the beginning; fixed, always
+    p: float = 0.0  # probability of each transform; with ada, its initial value
     target: float = 0.6  # ada: mean sign of the scores of real images that p is adapted to
     ramp_kimg: float = 500.0  # ada: thousands of images in which p can go from 0 to 1
 

@@ -200,6 +200,8 @@ def evaluate_models(
 
     Appends a line for each to metrics.jsonl of its run, to `options.out`, or to metrics.jsonl here.
     """
+    if all(_holds_images(Path(model)) for model in models):
+        _refuse_generator_options(options)
     for model in models:
         started = time.monotonic()
         fake, real, facts = _open_pair(model, data, options)
@@ -224,6 +226,14 @@ def evaluate_models(
             file.write(json.dumps(record) + "\n")
         line = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         show(f"{model}: {line}  (written to {path})")
+
+
+def _refuse_generator_options(options: EvaluationOptions) -> None:
+    """Raise UserError if an option was given that has an effect on generators only."""
+    flags = {"network": "--network", "seed": "--seed", "psi": "--psi", "noise": "--noise"}
+    for name, flag in {**flags, "dtype": "--precision"}.items():
+        if getattr(options, name) != getattr(EvaluationOptions(), name):
+            raise UserError(f"{flag} has no effect on images that are already there; leave it out")
 
 
 def _open_pair(

@@ -12,15 +12,11 @@ HIGHER_IS_BETTER = ("is", "pr", "dc")
 
 
 class LiveEvaluation:
-    """Evaluates the moving average now and then; a failure is reported and never ends the run."""
+    """Evaluates the moving average; a failure is reported and does not end the run."""
 
     def __init__(self, run: Path, metrics: str, *, mirror: bool, report):
-        self.path, self.metrics, self.mirror, self.report = (
-            run / "metrics.jsonl",
-            metrics,
-            mirror,
-            report,
-        )
+        self.path = run / "metrics.jsonl"
+        self.metrics, self.mirror, self.report = metrics, mirror, report
         self.comparison = Comparison(report=report)
         cut_partial_line(self.path)
         self.entries = [entry for entry in read_lines(self.path) if "nimg" in entry]
@@ -33,9 +29,7 @@ class LiveEvaluation:
             values = evaluate_generator(
                 generator, dataset, self.metrics, comparison=self.comparison, mirror=self.mirror
             )
-        except (
-            Exception
-        ) as error:  # weights that cannot be had, memory, a full disk: training goes on
+        except Exception as error:  # missing weights, memory, a full disk: training goes on
             self.report(f"evaluation failed, training goes on: {' '.join(str(error).split())}")
             return False
         entry = {"nimg": nimg, "kimg": nimg / 1000, "metrics": values, "data": dataset.digest}

@@ -83,6 +83,18 @@ def test_bad_sweeps(sweep, message):
         make_points({"gan": load_config("cartoonset64-gan")}, sweep)
 
 
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--what", "ops", "--batch", "4"], "--batch has no effect on --what ops"),
+        (["--sweep", "batch=4,8", "--batch", "4"], "--batch has no effect with --sweep batch="),
+    ],
+)
+def test_options_without_effect(small_config, options, message, capsys):
+    assert run_program(bench, ["--config", str(small_config), *options]) == 2
+    assert message in capsys.readouterr().err
+
+
 class _Process:
     """Runs in a thread's place: answers as a process that dies in its second turn does."""
 
@@ -97,7 +109,7 @@ class _Process:
     join = terminate
 
 
-def test_a_process_that_ends_is_told(monkeypatch):
+def test_a_process_that_ends_is_reported(monkeypatch):
     context = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=_Process)
     monkeypatch.setattr(training.measure.sweep.multiprocessing, "get_context", lambda kind: context)
     with pytest.raises(UserError, match="a process that measured small ended; .* smaller --batch"):
