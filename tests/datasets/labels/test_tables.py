@@ -1,99 +1,16 @@
-"""Labels from folders, tables and attribute files, followed into the records."""
+"""Labels from tables, followed into the records."""
 
 import json
 
 import numpy as np
 import pytest
 
-import datasets
 from datasets.labels.choosing import choose_labeller
-from datasets.preparation import Order, Preparation
+from datasets.preparation import Order
 from datasets.preparing import prepare
 from datasets.sources.folder import Folder
 from dnnlib.errors import UserError
-
-SMALL = Preparation(resolution=8)
-VARIANTS = {"eye_angle": 3, "face_shape": 7, "facial_hair": 15, "hair": 111, "glasses": 12}
-
-
-@pytest.fixture
-def cartoons(pictures, tmp_path):
-    """Cartoon Set's layout: csX.png and csX.csv, in the exact format of its attribute files."""
-    folder = tmp_path / "cartoonset10k"
-    folder.mkdir()
-    values = {}
-    random = np.random.RandomState(0)
-    for number, path in enumerate(sorted(pictures.rglob("*.webp"))):
-        name = f"cs{10**17 + number}"
-        (folder / f"{name}.png").write_bytes(path.read_bytes())
-        chosen = {key: random.randint(n) for key, n in VARIANTS.items()}
-        lines = [f'"{key}", {chosen[key]}, {n}' for key, n in VARIANTS.items()]
-        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
-        values[name] = chosen
-    return folder, values
-
-
-def labels_of(source, out, labels):
-    prepare(str(source), out, SMALL, Order(labels=labels, shards=3), workers=1)
-    dataset = datasets.open_dataset(out)
-    return dataset, dataset.read(range(dataset.count))[1]
-
-
-@pytest.mark.parametrize("form", ["folder", "zip", "gztar"])
-def test_attributes_of_cartoon_set(cartoons, tmp_path, form):
-    folder, values = cartoons
-    source = folder
-    if form != "folder":
-        import shutil
-
-        source = shutil.make_archive(str(tmp_path / "a"), form, tmp_path, folder.name)
-    dataset, labels = labels_of(source, tmp_path / "set", "glasses,eye_angle")
-    expected = [f"glasses={n}" for n in range(12)] + [f"eye_angle={n}" for n in range(3)]
-    assert dataset.label_names == expected and dataset.label_dim == 15
-    assert (labels.sum(axis=1) == 2).all()
-    chosen = [values[name] for name in sorted(values)]
-    np.testing.assert_array_equal(labels[:, :12].argmax(1), [c["glasses"] for c in chosen])
-    np.testing.assert_array_equal(labels[:, 12:].argmax(1), [c["eye_angle"] for c in chosen])
-
-
-def test_all_attributes_and_their_histogram(cartoons, tmp_path):
-    folder, _ = cartoons
-    dataset, labels = labels_of(folder, tmp_path / "set", "attributes")
-    assert dataset.label_dim == sum(VARIANTS.values())
-    manifest = json.loads((tmp_path / "set" / "dataset.json").read_text())
-    np.testing.assert_array_equal(manifest["preparation"]["label_sums"], labels.sum(axis=0))
-
-
-def test_bad_attribute_files_are_named(cartoons, tmp_path):
-    folder, values = cartoons
-    names = sorted(values)
-    (folder / f"{names[3]}.csv").unlink()
-    (folder / f"{names[4]}.csv").write_text("not a table")
-    (folder / f"{names[5]}.csv").write_text('"hair", 111, 111\n')
-    (folder / f"{names[6]}.csv").write_text('"hair", 1, 110\n')
-    dataset, _ = labels_of(folder, tmp_path / "set", "hair")
-    assert dataset.count == 20
-    skipped = json.loads((tmp_path / "set" / "dataset.json").read_text())["source"]["skipped"]
-    assert [name for name, _ in skipped] == [f"{name}.png" for name in names[3:7]]
-    with pytest.raises(UserError, match='did you mean "hair"'):
-        choose_labeller("hairs", Folder(folder))
-
-
-def test_folders(pictures, tmp_path):
-    dataset, labels = labels_of(pictures, tmp_path / "set", "folders")
-    assert dataset.label_names == ["deeper", "first"]
-    assert dataset.count == 16  # those in the outermost folder have no class
-    assert labels.argmax(1).tolist() == [1] * 8 + [0] * 8
-
-
-@pytest.fixture
-def flat(pictures, tmp_path):
-    folder = tmp_path / "flat"
-    for number, path in enumerate(sorted(pictures.rglob("*.webp"))[:6]):
-        (folder / "in").mkdir(parents=True, exist_ok=True)
-        (folder / "in" / f"p{number}.png").write_bytes(path.read_bytes())
-    return folder
-
+from tests.datasets.labels.conftest import SMALL, labels_of
 
 TABLES = {
     "header.csv": (
@@ -175,12 +92,6 @@ def test_bad_tables(flat, name):
     with pytest.raises(UserError, match=words) as caught:
         choose_labeller(name, Folder(flat))
     assert name in str(caught.value)
-
-
-def test_labels_that_the_source_lacks(flat):
-    for wanted, words in {"stored": "no labels of its own", "folders": "several folders"}.items():
-        with pytest.raises(UserError, match=words):
-            choose_labeller(wanted, Folder(flat))
 
 
 def test_official_label_file(flat, tmp_path):
