@@ -76,9 +76,10 @@ def prepare(
                 _require_same_content(
                     out, manifest, opened, labeller, preparation, order, check_content
                 )
-                shutil.rmtree(workspace)
                 known = [name for name, _ in manifest.source["skipped"]]
-                return Prepared(manifest, out, was_there=True, unusable=_unusable(opened, known))
+                unusable = _unusable(opened, known)
+                shutil.rmtree(workspace)
+                return Prepared(manifest, out, was_there=True, unusable=unusable)
             name = _set_name(opened, order)
             job = Job(out, name, opened, labeller, preparation, order, fingerprint)
             job.convert(workers=workers or available_cores(), strict=strict)
