@@ -6,8 +6,9 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from datasets.job import Job, describe_content, find_tasks
@@ -16,11 +17,13 @@ from datasets.labels.choosing import choose_labeller
 from datasets.labels.labeller import Labeller
 from datasets.manifest import Manifest, read_manifest
 from datasets.preparation import BYTES_VERSION, Order, Preparation
+from datasets.sources.item import Unusable
 from datasets.sources.opening import open_source
 from datasets.sources.source import Source
 from datasets.workers import available_cores
 from dnnlib.errors import UserError
 from dnnlib.image_files import MAX_PIXELS, ImageError
+from dnnlib.image_folders import printable
 from dnnlib.progress import track
 
 
@@ -31,6 +34,7 @@ class Prepared:
     manifest: Manifest
     directory: Path
     was_there: bool  # the same command had already finished before
+    unusable: list[list[str]] = field(default_factory=list)  # [name, reason] of files new since
 
 
 def prepare(
@@ -72,8 +76,10 @@ def prepare(
                 _require_same_content(
                     out, manifest, opened, labeller, preparation, order, check_content
                 )
+                known = [name for name, _ in manifest.source["skipped"]]
+                unusable = _unusable(opened, known)
                 shutil.rmtree(workspace)
-                return Prepared(manifest, out, was_there=True)
+                return Prepared(manifest, out, was_there=True, unusable=unusable)
             name = _set_name(opened, order)
             job = Job(out, name, opened, labeller, preparation, order, fingerprint)
             job.convert(workers=workers or available_cores(), strict=strict)
@@ -135,6 +141,15 @@ def _require_same_content(
             f"{out}: was prepared from other images: the content of {source.path} has changed "
             "since; choose another --out, or remove that directory to prepare it again"
         )
+
+
+def _unusable(source: Source, known: Collection[str]) -> list[list[str]]:
+    """Return [name, reason] of what can be seen to be no image (links, pipes) and is not known."""
+    return [
+        [printable(item.name), item.content.reason]
+        for item in source.items()
+        if isinstance(item.content, Unusable) and printable(item.name) not in known
+    ]
 
 
 def _fingerprint(source: Source, labeller: Labeller, preparation: Preparation, order: Order) -> str:

@@ -56,7 +56,8 @@ def recognise(head: bytes) -> list[str]:
     Image.init()
     known = {name: Image.OPEN[name][1] for name in _FORMATS if name in Image.OPEN}
     found = [name for name, accepts in known.items() if accepts and _is_accepted(accepts, head)]
-    found = found or _try_headers(head, [name for name, accepts in known.items() if not accepts])
+    # A mark may be there by chance: that of CUR is in many headers of TGA, which has none.
+    found += _try_headers(head, [name for name, accepts in known.items() if not accepts])
     if not found:
         kinds = (kind for kind, marks in _OTHER_FILES.items() if _has_mark(head, marks))
         kind = next(kinds, None)

@@ -123,20 +123,28 @@ def _walk(
         if identity in above or (prefix and identity in without):
             return
         with os.scandir(directory) as entries:
-            ordered = sorted(
-                (f"{entry.name}/" if entry.is_dir() else entry.name, entry.is_dir(), entry)
+            named = [
+                (f"{entry.name}/" if _is_directory(entry) else entry.name, entry)
                 for entry in entries
-            )
+            ]
+        ordered = sorted(named, key=lambda pair: pair[0])
     except OSError as error:
         if not prefix:
             raise
         yield FoundFile(prefix, directory, None, f"a folder that cannot be read ({error.strerror})")
         return
-    for name, is_directory, entry in ordered:
-        if is_directory:
+    for name, entry in ordered:
+        if name.endswith("/"):
             yield from _walk(entry.path, prefix + name, without, (*above, identity))
         else:
             yield _look_at(prefix + name, entry)
+
+
+def _is_directory(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _look_at(name: str, entry: os.DirEntry) -> FoundFile:

@@ -241,6 +241,8 @@ def print_summary(prepared: Prepared) -> None:
         print(f"{count:,} images, such as {example}: {remark}")
     for line in manifest.source.get("left_aside", []):
         print(f"left aside: {line}")
+    for name, reason in prepared.unusable:
+        print(f"left aside: {name}: {reason}")
     skipped = manifest.source["skipped_count"]
     if skipped:
         print(f"skipped {skipped:,} files that could not be used:")

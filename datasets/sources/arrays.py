@@ -240,8 +240,11 @@ def is_array_file(path: Path) -> bool:
     if is_hdf5(path):
         return True
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except (*DAMAGE, NotImplementedError):
+            return False  # which is told where it is read as an archive of images
         return bool(names) and all(name.endswith(".npy") for name in names)
     with open(path, "rb") as file:
         return file.read(6) == b"\x93NUMPY"

@@ -52,3 +52,12 @@ def run_script(*arguments: object, cwd: Path | None = None) -> subprocess.Comple
     """Run scripts/prepare_data.py as a user does."""
     command = [sys.executable, str(ROOT / "scripts" / "prepare_data.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+def expect(found, *words):
+    """One line on stderr (after progress), status 2."""
+    errors = [line for line in found.stderr.splitlines() if line.startswith("error: ")]
+    assert found.returncode == 2, found.stderr
+    assert len(errors) == 1 and "Traceback" not in found.stderr
+    for word in words:
+        assert str(word) in errors[0], errors[0]

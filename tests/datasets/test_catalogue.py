@@ -12,9 +12,8 @@ import pytest
 
 import datasets
 from datasets.catalogue import CATALOGUE
-from tests.datasets.conftest import prepare_data
-from tests.datasets.test_bad_input import expect
-from tests.datasets.test_reading import TINY
+from tests.datasets.conftest import expect, prepare_data
+from tests.datasets.test_dataset import TINY
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

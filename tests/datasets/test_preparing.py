@@ -1,11 +1,13 @@
 """Whole preparations: same bytes whatever happens on the way, and every bad picture named."""
 
 import errno
+import fcntl
 import io
 import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
@@ -15,17 +17,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import datasets
+import datasets.conversion
 from datasets.conversion import Task
 from datasets.demo import DEMO_ARCHIVE
 from datasets.journal import ShardWriter, locked
 from datasets.preparation import Order, Preparation
 from datasets.preparing import prepare
+from datasets.shards import RecordFile
 from datasets.sources.folder import Folder
 from datasets.workers import convert_in_order
 from dnnlib.errors import UserError
-from tests.datasets.conftest import ROOT, prepare_data, run_script
+from tests.datasets.conftest import ROOT, expect, prepare_data, run_script
 
 SMALL = Preparation(resolution=16)
 
@@ -415,3 +420,226 @@ def test_demo_pictures_are_those_of_cartoon_set(tmp_path):
             expected = np.asarray(original.resize((64, 64), Image.Resampling.LANCZOS))
             found = np.asarray(Image.open(io.BytesIO(small.read(name))).convert("RGB"))
             np.testing.assert_array_equal(found, expected)
+
+
+def write_images(folder: Path, count: int = 6, seed: int = 0) -> Path:
+    folder.mkdir(exist_ok=True)
+    random = np.random.RandomState(seed)
+    for number in range(count):
+        Image.fromarray(random.randint(0, 256, (8, 8, 3), np.uint8)).save(folder / f"{number}.bmp")
+    return folder
+
+
+def other_content(path: Path) -> None:
+    """Change pixels, not the size; and set the time of change back, as some copies do."""
+    before = path.stat()
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes(value ^ 255 for value in content[-9:]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+SOURCES = {
+    "folder": lambda folder, path: folder,
+    "tar": lambda folder, path: shutil.make_archive(str(path), "tar", folder),
+    "gz": lambda folder, path: shutil.make_archive(str(path), "gztar", folder),
+    "zip": lambda folder, path: shutil.make_archive(str(path), "zip", folder),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("seed", [None, 5])
+def test_changed_images_are_noticed_by_time_or_content(tmp_path, kind, seed):
+    folder = write_images(tmp_path / "p")
+    source = str(SOURCES[kind](folder, tmp_path / "a"))
+    order = Order(seed=seed)
+    prepare(source, tmp_path / "set", SMALL, order, workers=1)
+    before = content(tmp_path / "set")
+    assert prepare(source, tmp_path / "set", SMALL, order, workers=1, check_content=True).was_there
+    os.utime(folder / "3.bmp")  # touched, not changed
+    for path in (folder / "3.bmp", Path(source)):
+        if path.is_file():
+            os.utime(path, (10**9, 10**9))
+    assert prepare(source, tmp_path / "set", SMALL, order, workers=1).was_there
+    assert content(tmp_path / "set") == before
+    other_content(folder / "3.bmp")
+    if kind != "folder":
+        time.sleep(0.01)
+        SOURCES[kind](folder, tmp_path / "a")
+    with pytest.raises(UserError, match="content of .* has changed since|another data set"):
+        prepare(source, tmp_path / "set", SMALL, order, workers=1)
+    assert content(tmp_path / "set") == before
+
+
+def test_check_content_reads_what_looks_the_same(tmp_path, monkeypatch):
+    folder = write_images(tmp_path / "p")
+    prepare(str(folder), tmp_path / "set", SMALL, Order(), workers=1)
+    monkeypatch.setattr(Folder, "state", lambda self: "always the same")
+    manifest = json.loads((tmp_path / "set" / "dataset.json").read_text())
+    manifest["source"]["state"] = "always the same"
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(manifest))
+    other_content(folder / "3.bmp")
+    assert prepare(str(folder), tmp_path / "set", SMALL, Order(), workers=1).was_there
+    found = prepare_data(
+        folder, "--out", tmp_path / "set", "--resolution", 16, "--check-content", "--workers", 1
+    )
+    expect(found, "content of", "has changed since")
+
+
+def test_data_sets_of_earlier_versions_are_still_there(tmp_path):
+    """Their manifests know nothing of times and contents."""
+    folder = write_images(tmp_path / "p")
+    prepare(str(folder), tmp_path / "set", SMALL, Order(), workers=1)
+    manifest = json.loads((tmp_path / "set" / "dataset.json").read_text())
+    for key in ("state", "content", "remarks", "left_aside"):
+        del manifest["source"][key]
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(manifest))
+    os.utime(folder / "3.bmp", (1, 1))
+    assert prepare(str(folder), tmp_path / "set", SMALL, Order(), workers=1).was_there
+    with pytest.raises(UserError, match="earlier version.*remove that directory"):
+        prepare(str(folder), tmp_path / "set", SMALL, Order(), workers=1, check_content=True)
+
+
+def test_an_unfinished_set_of_changed_images_is_started_anew(tmp_path, pictures, capsys):
+    folder = write_images(tmp_path / "p", 24)
+    out = tmp_path / "set"
+    command = [sys.executable, "-c", KILLED, "17", "often", str(out), str(folder)]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 9
+    other_content(folder / "3.bmp")
+    prepare(str(folder), out, SMALL, Order(shards=3), workers=1)
+    assert "starting anew" in capsys.readouterr().err
+    prepare(str(folder), tmp_path / "expected", SMALL, Order(shards=3), workers=1)
+    assert content(out) == content(tmp_path / "expected")
+
+
+def test_attributes_that_changed_are_noticed(tmp_path):
+    folder = write_images(tmp_path / "p")
+    for number in range(6):
+        (folder / f"{number}.csv").write_text(f'"hair", {number % 2}, 2\n')
+    order = Order(labels="attributes")
+    prepare(str(folder), tmp_path / "set", SMALL, order, workers=1)
+    assert prepare(str(folder), tmp_path / "set", SMALL, order, workers=1).was_there
+    (folder / "3.csv").write_text('"hair", 0, 2\n')
+    with pytest.raises(UserError, match="has changed since"):
+        prepare(str(folder), tmp_path / "set", SMALL, order, workers=1)
+
+
+@pytest.mark.parametrize("where", ["folder", "tar", "zip"])
+def test_a_large_file_that_is_no_image_is_not_read(tmp_path, where):
+    """A video of 4 GB (a hole on the disk) among images; memory stays as it is."""
+    folder = write_images(tmp_path / "p", 2)
+    with open(folder / "video", "wb") as file:
+        file.write(b"\0\0\0\x18ftypmp42")
+        file.truncate(4 << 30 if where == "folder" else 200 << 20)
+    source = SOURCES[where](folder, tmp_path / "a")
+    script = str(ROOT / "scripts" / "prepare_data.py")
+    command = f"ulimit -v 1500000; exec {sys.executable} {script} {source} --out {tmp_path}/set"
+    found = subprocess.run(
+        ["bash", "-c", f"{command} --resolution 8 --workers 1"], capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    assert "prepared: 2 images" in found.stdout and "video: not an image" in found.stdout
+    assert "(a video)" in found.stdout
+
+
+@pytest.mark.parametrize("shape", [(1, 65000), (65000, 1)])
+def test_bands_of_a_strip_are_bounded(tmp_path, shape):
+    folder = write_images(tmp_path / "p", 1)
+    Image.fromarray(np.zeros(shape, np.uint8)).save(folder / "strip.png")
+    found = prepare_data(folder, "--out", tmp_path / "set", "--resolution", 8, "--crop", "pad")
+    assert "prepared: 1 images" in found.stdout
+    assert "strip.png: too large: its square with bands of 65000x65000" in found.stdout
+    for crop in ("square", "stretch"):
+        found = prepare_data(folder, "--out", tmp_path / crop, "--resolution", 8, "--crop", crop)
+        assert "prepared: 2 images" in found.stdout
+    found = prepare_data(folder, "--out", tmp_path / "few", "--resolution", 8, "--max-pixels", 64)
+    assert "strip.png: too large" in found.stdout and "--max-pixels" in found.stdout
+
+
+def test_memory_that_is_not_there_costs_one_image(tmp_path, monkeypatch):
+    folder = write_images(tmp_path / "p", 3)
+    shape = datasets.conversion.shape_image
+    calls = []
+
+    def too_little(image, **options):
+        calls.append(image)
+        if len(calls) == 2:
+            raise MemoryError
+        return shape(image, **options)
+
+    monkeypatch.setattr(datasets.conversion, "shape_image", too_little)
+    found = prepare_data(folder, "--out", tmp_path / "set", "--resolution", 8, "--workers", 1)
+    assert "prepared: 2 images" in found.stdout
+    assert "1.bmp: needs more memory than there is" in found.stdout
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_file_systems_without_locks_and_without_fsync_of_directories(
+    pictures, tmp_path, monkeypatch, number, capsys
+):
+    def no_lock(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    sync = os.fsync
+
+    def no_directories(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor if isinstance(descriptor, int) else 0).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    monkeypatch.setattr(os, "fsync", no_directories)
+    prepared = prepare(str(pictures), tmp_path / "set", SMALL, Order(), workers=1)
+    assert prepared.manifest.count == 24
+    said = capsys.readouterr().err
+    assert said.count("this file system has no locks") == 1
+
+
+def test_rgba_from_images_to_records_and_back(tmp_path):
+    """Four channels: alpha as in the file, colours as far as they are seen."""
+    random = np.random.RandomState(0)
+    pixels = random.randint(0, 256, (5, 16, 16, 4), np.uint8)
+    pixels[0, :, :, 3] = 255
+    (tmp_path / "p").mkdir()
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "p" / f"{number}.png")
+    Image.fromarray(pixels[0, :, :, :3]).save(tmp_path / "p" / "5.png")  # opaque
+    expected = np.where(pixels[..., 3:] == 0, 0, pixels)
+    for encoding in ("raw", "png"):
+        arguments = ["--resolution", 16, "--channels", "rgba", "--encoding", encoding]
+        found = prepare_data(tmp_path / "p", "--out", tmp_path / encoding, *arguments)
+        assert found.returncode == 0, found.stderr
+        dataset = datasets.open_dataset(tmp_path / encoding)
+        assert dataset.channels == 4 and dataset.manifest.channels == 4
+        images, _ = dataset.read(range(6))
+        np.testing.assert_array_equal(images[:5], expected)
+        np.testing.assert_array_equal(images[5], pixels[0])
+        prepare_data("extract", tmp_path / encoding, "--out", tmp_path / f"{encoding}-files")
+        for number in range(5):
+            path = tmp_path / f"{encoding}-files" / "00000" / f"{number:08d}.png"
+            np.testing.assert_array_equal(np.asarray(Image.open(path)), expected[number])
+    path = next((tmp_path / "raw").glob("*.tfrecords*"))
+    features = RecordFile(path).read_features(0)
+    assert features["shape"].tolist() == [4, 16, 16] and len(features["data"]) == 4 * 16 * 16
+    refused = prepare_data(
+        tmp_path / "p", "--out", tmp_path / "x", "--channels", "rgba", "--alpha", "composite:white"
+    )
+    expect(refused, "keep transparency")
+
+
+@pytest.mark.parametrize("filter", ["lanczos", "box", "area", "bicubic"])
+def test_what_cannot_be_seen_has_no_influence_on_smaller_images(tmp_path, filter):
+    """A red disc on transparent green: no green seeps in when it is made smaller."""
+    rows, columns = np.mgrid[:64, :64]
+    disc = (rows - 32) ** 2 + (columns - 32) ** 2 < 400
+    pixels = np.where(disc[..., None], [255, 0, 0, 255], [0, 255, 0, 0]).astype(np.uint8)
+    (tmp_path / "p").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "p" / "0.png")
+    choices = Preparation(16, channels="rgba", filter=filter, all_resolutions=True)
+    prepare(str(tmp_path / "p"), tmp_path / "set", choices, Order(shards=1), workers=1)
+    for resolution in (16, 8, 4):
+        image = datasets.open_dataset(tmp_path / "set", resolution).read([0])[0][0]
+        assert image[..., 1].max() == 0 and image[..., 3].max() > 240
+        assert image[image[..., 3] > 30][:, 0].min() > 240
+    tight = {"lanczos": 0.02, "box": 1e-6, "area": 1e-6, "bicubic": 0.02}[filter]
+    alpha = datasets.open_dataset(tmp_path / "set").read([0])[0][0][..., 3].mean() / 255
+    assert alpha == pytest.approx(disc.mean(), abs=tight + 1 / 255)

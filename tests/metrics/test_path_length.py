@@ -9,6 +9,7 @@ import tensorflow as tf
 import gansformer
 from dnnlib.errors import UserError
 from dnnlib.random_streams import RandomStream
+from metrics import perceptual_path_length
 from metrics.comparison import Comparison
 from metrics.names import parse_metrics
 from metrics.networks.network import FeatureNetwork
@@ -171,3 +172,13 @@ def test_pictures_have_no_path_length(comparison):
     pictures = Memory(random_pictures(3, 0))
     with pytest.raises(UserError, match="ppl2_wend12 needs a generator"):
         comparison.evaluate(parse_metrics("ppl2_wend12"), pictures, pictures)
+
+
+def test_path_length_leaves_out_the_extremes():
+    distances = np.random.default_rng(3).normal(size=200) ** 2
+    kept = np.sort(distances)
+    for discard, part in ((0, kept), (0.01, kept[1:199]), (0.1, kept[19:181])):
+        value = perceptual_path_length(distances, epsilon=1e-3, discard=discard)
+        assert value == pytest.approx(part.mean() * 1e6, rel=1e-9)
+    with pytest.raises(ValueError, match="expected distances"):
+        perceptual_path_length(distances[None])

@@ -7,17 +7,7 @@ import zipfile
 
 import pytest
 
-from tests.datasets.conftest import prepare_data, run_script
-
-
-def expect(found, *words):
-    """One line on stderr (after progress), status 2."""
-    errors = [line for line in found.stderr.splitlines() if line.startswith("error: ")]
-    assert found.returncode == 2, found.stderr
-    assert len(errors) == 1 and "Traceback" not in found.stderr
-    for word in words:
-        assert str(word) in errors[0], errors[0]
-
+from tests.datasets.conftest import expect, prepare_data, run_script
 
 OPTIONS = [
     (["--resolution", "48"], ["48", "power of two", "nearest is 32"]),
