@@ -1,6 +1,7 @@
 """What positions attend to, and the product of features with what they attend to.
 
-The kernels, for CPUs only, read the features once and keep what lies between in the cache.
+The product has kernels, for CPUs only, which read the features once and keep the scores and
+probabilities of a block of positions in the cache.
 """
 
 from typing import Any
@@ -36,10 +37,7 @@ def attention_probabilities(
     arguments = _check_attention(
         "attention_probabilities", heads, x, weights, row_scores, column_scores
     )
-    kernels = _kernels_for(arguments[1], heads)
-    if kernels is None:
-        return plain_probabilities(*arguments, heads=heads)
-    return _native_probabilities(kernels, *arguments, heads=heads)
+    return _plain_probabilities(*arguments, heads=heads)
 
 
 @tf.autograph.experimental.do_not_convert
@@ -78,9 +76,9 @@ def attention_gain(
         epilogue.check(arguments[0], "attention_gain")
     arguments = [*arguments, scale, values]
     options = {"heads": heads, "normalize": normalize}
-    kernels = _kernels_for(arguments[1], heads)
+    kernels = native_kernels() if keys // heads <= MAXIMUM_KEYS else None
     if kernels is None:
-        return plain_gain(*arguments, **options, epilogue=epilogue)
+        return _plain_gain(*arguments, **options, epilogue=epilogue)
     if epilogue is None or epilogue.has_slopes:
         return _native_gain(kernels, *arguments, **options, epilogue=epilogue)
     y, probabilities = _native_gain(kernels, *arguments, **options, epilogue=None)
@@ -102,11 +100,7 @@ def _check_attention(op: str, heads: int, *arguments) -> list[tf.Tensor]:
     return [x, weights, row_scores, column_scores]
 
 
-def _kernels_for(weights: tf.Tensor, heads: int) -> Any:
-    return native_kernels() if weights.shape[1] // heads <= MAXIMUM_KEYS else None
-
-
-def plain_probabilities(
+def _plain_probabilities(
     x: tf.Tensor,
     weights: tf.Tensor,
     row_scores: tf.Tensor,
@@ -122,7 +116,7 @@ def plain_probabilities(
     return tf.reshape(tf.nn.softmax(by_head), tf.shape(scores))
 
 
-def plain_gain(
+def _plain_gain(
     x: tf.Tensor,
     weights: tf.Tensor,
     row_scores: tf.Tensor,
@@ -135,7 +129,7 @@ def plain_gain(
     epilogue: Epilogue | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return u * ([probabilities | 1] values), u = x * scale or its direction; probabilities."""
-    probabilities = plain_probabilities(x, weights, row_scores, column_scores, heads=heads)
+    probabilities = _plain_probabilities(x, weights, row_scores, column_scores, heads=heads)
     u = tf.cast(x, tf.float32) * scale[:, None]
     left = tf.concat([probabilities, tf.ones_like(probabilities[:, :, :1])], axis=2)
     if normalize:  # one number for each position: it enters the same product
@@ -145,28 +139,6 @@ def plain_gain(
     y = u * tf.cast(gain, tf.float32)
     y = y if epilogue is None else epilogue.apply(y)
     return tf.cast(y, x.dtype), probabilities
-
-
-def _native_probabilities(kernels: Any, *inputs: tf.Tensor, heads: int) -> tf.Tensor:
-    def gradient(outputs, upstream, x, weights, row_scores, column_scores):
-        return tuple(
-            kernels.gansformer_attention_probabilities_gradient(
-                upstream=upstream[0],
-                probabilities=outputs[0],
-                x=x,
-                weights=weights,
-                heads=heads,
-                grid_columns=column_scores.shape[1],
-            )
-        )
-
-    def value(*inputs):
-        return (kernels.gansformer_attention_probabilities(*inputs, heads=heads),)
-
-    def plain(*inputs):
-        return (plain_probabilities(*inputs, heads=heads),)
-
-    return differentiable(value, gradient, plain)(*inputs)[0]
 
 
 def _native_gain(
@@ -202,16 +174,11 @@ def _native_gain(
     def plain(*inputs):
         *inputs, noise, bias = inputs
         if epilogue is None:
-            return plain_gain(*inputs, **options)
+            return _plain_gain(*inputs, **options)
         end = epilogue._replace(bias=bias, noise=None if epilogue.noise is None else noise)
-        return plain_gain(*inputs, **options, epilogue=end)
+        return _plain_gain(*inputs, **options, epilogue=end)
 
     return differentiable(value, gradient, plain)(*inputs, noise, bias)
-
-
-@counts("GansformerAttentionProbabilities")
-def _multiply_adds_of_scores(operation: tf.Operation) -> int:
-    return operation.outputs[0].shape.num_elements() * operation.inputs[0].shape[-1]
 
 
 @counts("GansformerAttentionGain")

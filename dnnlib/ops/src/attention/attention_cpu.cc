@@ -222,7 +222,7 @@ void GainCpu<T>::gradient(const AttentionPlan& plan, const T* dy, const T* y,
                        {dprobabilities_rows.at(0), step});
         multiply<true>(keys, channels, count, {left.data, 1, left.step}, {gains.at(0), width},
                        {row_sums.at(0), width});
-        scores.template compute<true>(first, count, rows, p, {dprobabilities_rows.at(0), step}, target);
+        scores.compute(first, count, rows, p, {dprobabilities_rows.at(0), step}, target);
         write_rows(target, count, channels, dx + start);
       });
       scores.finish();
