@@ -1,6 +1,7 @@
-"""What positions attend to, and the product of features with what they attend to.
+"""The product of features with what their positions attend to.
 
-The kernels, for CPUs only, read the features once and keep what lies between in the cache.
+The kernels, for CPUs only, read the features once; scores and probabilities of a block of positions
+stay in the cache.
 """
 
 from typing import Any
@@ -13,33 +14,6 @@ from dnnlib.ops.multiply_adds import counts
 from dnnlib.ops.tensors import as_float_tensor, differentiable
 
 MAXIMUM_KEYS = 256  # of one head; kMaximumKeys in src/attention/attention.h
-
-
-@tf.autograph.experimental.do_not_convert
-def attention_probabilities(
-    x: tf.Tensor,
-    weights: tf.Tensor,
-    row_scores: tf.Tensor,
-    column_scores: tf.Tensor,
-    *,
-    heads: int = 1,
-) -> tf.Tensor:
-    """Return how much each position attends to each key, float32 [B, F, A K].
-
-    The positions form a grid of R rows and N columns, F = R N. For position (r, n) this is the
-    softmax of x[r, n] weights^T + row_scores[r] + column_scores[n] over the K keys of each of
-    the A heads.
-
-    x: [B, F, C] of float32, bfloat16 or float16; weights: [B, A K, C], row_scores: [B, R, A K] and
-    column_scores: [B, N, A K], float32. Differentiable to any order.
-    """
-    arguments = _check_attention(
-        "attention_probabilities", heads, x, weights, row_scores, column_scores
-    )
-    kernels = _kernels_for(arguments[1], heads)
-    if kernels is None:
-        return plain_probabilities(*arguments, heads=heads)
-    return _native_probabilities(kernels, *arguments, heads=heads)
 
 
 @tf.autograph.experimental.do_not_convert
@@ -57,72 +31,46 @@ def attention_gain(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Multiply features by what their positions attend to: u * ([probabilities | 1] values).
 
-    u is x * scale, with `normalize` divided by its root mean square over C. The probabilities are
-    `attention_probabilities` of the first arguments; x there is not multiplied by scale. With
-    `epilogue` the features are what that makes of the product. On CPUs value and gradient read the
-    features once.
+    The positions form a grid of R rows and N columns, F = R N. The probabilities of position (r, n)
+    are the softmax of x[r, n] weights^T + row_scores[r] + column_scores[n] over the K keys of each
+    of the A heads. u is x * scale, with `normalize` divided by its root mean square over C. With
+    `epilogue` the features are what that makes of the product.
 
-    x: [B, F, C] of float32, bfloat16 or float16; scale: [B, C], values: [B, A K + 1, C], float32.
-    Returns the shape and type of x, and the probabilities, float32 [B, F, A K]. Differentiable to
-    any order.
+    x: [B, F, C] of float32, bfloat16 or float16; weights: [B, A K, C], row_scores: [B, R, A K],
+    column_scores: [B, N, A K], scale: [B, C], values: [B, A K + 1, C], float32. Returns the shape
+    and type of x, and the probabilities, float32 [B, F, A K]. Differentiable to any order.
     """
-    arguments = _check_attention("attention_gain", heads, x, weights, row_scores, column_scores)
-    scale, values = map(tf.convert_to_tensor, (scale, values))
-    channels, keys = arguments[0].shape[2], arguments[1].shape[1]
-    if scale.shape[1:] != [channels] or values.shape[1:] != [keys + 1, channels]:
-        raise ValueError(
-            f"attention_gain: scale {scale.shape} and values {values.shape} do not fit "
-            f"x {arguments[0].shape} and weights {arguments[1].shape}"
-        )
+    x = as_float_tensor(x, "attention_gain")
+    arguments = [x, *map(tf.convert_to_tensor, (weights, row_scores, column_scores, scale, values))]
+    _check_shapes(*arguments, heads)
     if epilogue is not None:
-        epilogue.check(arguments[0], "attention_gain")
-    arguments = [*arguments, scale, values]
+        epilogue.check(x, "attention_gain")
     options = {"heads": heads, "normalize": normalize}
-    kernels = _kernels_for(arguments[1], heads)
+    kernels = native_kernels() if weights.shape[1] // heads <= MAXIMUM_KEYS else None
     if kernels is None:
-        return plain_gain(*arguments, **options, epilogue=epilogue)
+        return _plain_gain(*arguments, **options, epilogue=epilogue)
     if epilogue is None or epilogue.has_slopes:
         return _native_gain(kernels, *arguments, **options, epilogue=epilogue)
     y, probabilities = _native_gain(kernels, *arguments, **options, epilogue=None)
     return epilogue.apply(y), probabilities
 
 
-def _check_attention(op: str, heads: int, *arguments) -> list[tf.Tensor]:
-    """Return x, weights, row_scores and column_scores as tensors that fit together."""
-    x = as_float_tensor(arguments[0], op)
-    weights, row_scores, column_scores = map(tf.convert_to_tensor, arguments[1:])
-    keys = weights.shape[1]
-    positions = row_scores.shape[1] * column_scores.shape[1]
+def _check_shapes(x, weights, row_scores, column_scores, scale, values, heads: int) -> None:
+    keys, positions = weights.shape[1], row_scores.shape[1] * column_scores.shape[1]
     good = x.shape[1:] == [positions, weights.shape[2]] and keys % heads == 0
     if not good or {row_scores.shape[2], column_scores.shape[2]} != {keys}:
         raise ValueError(
-            f"{op}: weights {weights.shape}, row_scores {row_scores.shape} and "
+            f"attention_gain: weights {weights.shape}, row_scores {row_scores.shape} and "
             f"column_scores {column_scores.shape} do not fit x {x.shape}"
         )
-    return [x, weights, row_scores, column_scores]
+    if scale.shape[1:] != x.shape[2:] or values.shape[1:] != [keys + 1, x.shape[2]]:
+        raise ValueError(
+            f"attention_gain: scale {scale.shape} and values {values.shape} do not fit "
+            f"x {x.shape} and weights {weights.shape}"
+        )
 
 
-def _kernels_for(weights: tf.Tensor, heads: int) -> Any:
-    return native_kernels() if weights.shape[1] // heads <= MAXIMUM_KEYS else None
-
-
-def plain_probabilities(
-    x: tf.Tensor,
-    weights: tf.Tensor,
-    row_scores: tf.Tensor,
-    column_scores: tf.Tensor,
-    *,
-    heads: int,
-) -> tf.Tensor:
-    """Return the softmax of x weights^T + row_scores + column_scores over each head's keys."""
-    scores = tf.cast(tf.matmul(x, tf.cast(weights, x.dtype), transpose_b=True), tf.float32)
-    offsets = row_scores[:, :, None] + column_scores[:, None]  # [B, R, N, A K]
-    scores += tf.reshape(offsets, tf.shape(scores))
-    by_head = tf.reshape(scores, [-1, scores.shape[1], heads, scores.shape[2] // heads])
-    return tf.reshape(tf.nn.softmax(by_head), tf.shape(scores))
-
-
-def plain_gain(
+def _plain_gain(
     x: tf.Tensor,
     weights: tf.Tensor,
     row_scores: tf.Tensor,
@@ -131,42 +79,22 @@ def plain_gain(
     values: tf.Tensor,
     *,
     heads: int,
-    normalize: bool = False,
+    normalize: bool,
     epilogue: Epilogue | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return u * ([probabilities | 1] values), u = x * scale or its direction; probabilities."""
-    probabilities = plain_probabilities(x, weights, row_scores, column_scores, heads=heads)
+    scores = tf.cast(tf.matmul(x, tf.cast(weights, x.dtype), transpose_b=True), tf.float32)
+    offsets = row_scores[:, :, None] + column_scores[:, None]  # [B, R, N, A K]
+    scores += tf.reshape(offsets, tf.shape(scores))  # [B, F, A K]
+    by_head = tf.reshape(scores, [-1, scores.shape[1], heads, scores.shape[2] // heads])
+    probabilities = tf.reshape(tf.nn.softmax(by_head), tf.shape(scores))
+    left = tf.concat([probabilities, tf.ones_like(scores[:, :, :1])], axis=2)
     u = tf.cast(x, tf.float32) * scale[:, None]
-    left = tf.concat([probabilities, tf.ones_like(probabilities[:, :, :1])], axis=2)
     if normalize:  # one number for each position: it enters the same product
         power = tf.reduce_mean(tf.square(u), axis=2, keepdims=True)
         left *= tf.math.rsqrt(power + 1e-8)
-    gain = tf.matmul(tf.cast(left, x.dtype), tf.cast(values, x.dtype))
-    y = u * tf.cast(gain, tf.float32)
+    y = u * tf.cast(tf.matmul(tf.cast(left, x.dtype), tf.cast(values, x.dtype)), tf.float32)
     y = y if epilogue is None else epilogue.apply(y)
     return tf.cast(y, x.dtype), probabilities
-
-
-def _native_probabilities(kernels: Any, *inputs: tf.Tensor, heads: int) -> tf.Tensor:
-    def gradient(outputs, upstream, x, weights, row_scores, column_scores):
-        return tuple(
-            kernels.gansformer_attention_probabilities_gradient(
-                upstream=upstream[0],
-                probabilities=outputs[0],
-                x=x,
-                weights=weights,
-                heads=heads,
-                grid_columns=column_scores.shape[1],
-            )
-        )
-
-    def value(*inputs):
-        return (kernels.gansformer_attention_probabilities(*inputs, heads=heads),)
-
-    def plain(*inputs):
-        return (plain_probabilities(*inputs, heads=heads),)
-
-    return differentiable(value, gradient, plain)(*inputs)[0]
 
 
 def _native_gain(
@@ -202,16 +130,11 @@ def _native_gain(
     def plain(*inputs):
         *inputs, noise, bias = inputs
         if epilogue is None:
-            return plain_gain(*inputs, **options)
+            return _plain_gain(*inputs, **options)
         end = epilogue._replace(bias=bias, noise=None if epilogue.noise is None else noise)
-        return plain_gain(*inputs, **options, epilogue=end)
+        return _plain_gain(*inputs, **options, epilogue=end)
 
     return differentiable(value, gradient, plain)(*inputs, noise, bias)
-
-
-@counts("GansformerAttentionProbabilities")
-def _multiply_adds_of_scores(operation: tf.Operation) -> int:
-    return operation.outputs[0].shape.num_elements() * operation.inputs[0].shape[-1]
 
 
 @counts("GansformerAttentionGain")

@@ -117,13 +117,9 @@ def _four_paddings(padding: Sequence[int]) -> tuple[int, int, int, int]:
 
 
 def plain_upfirdn2d(x: tf.Tensor, resampling: Resampling) -> tf.Tensor:
-    """Apply `resampling` to every channel.  x: [B, H, W, C] -> [B, Ho, Wo, C]."""
-    computed = tf.cast(x, tf.float32)
-    if resampling.up[0] == resampling.up[1] > 1 and resampling.down == (1, 1):
-        y = _upsample(computed, resampling)
-    else:
-        y = _insert_zeros(computed, resampling.up)  # [B, H*up, W*up, C]
-        y = _correlate(_pad_or_crop(y, resampling.padding), resampling)
+    """Apply `resampling` to every channel, in float32.  x: [B, H, W, C] -> [B, Ho, Wo, C]."""
+    y = _insert_zeros(tf.cast(x, tf.float32), resampling.up)  # [B, H*up, W*up, C]
+    y = _correlate(_pad_or_crop(y, resampling.padding), resampling)
     return tf.cast(y, x.dtype)
 
 
@@ -153,34 +149,11 @@ def _pad_or_crop(x: tf.Tensor, padding: tuple[int, int, int, int]) -> tf.Tensor:
 def _correlate(x: tf.Tensor, resampling: Resampling) -> tf.Tensor:
     """Convolve without padding, keeping every down-th sample.  [B, H, W, C] -> [B, Ho, Wo, C]."""
     down_y, down_x = resampling.down
-    weights = _per_channel(resampling.kernel[::-1, ::-1], x.shape[-1])
+    flipped = resampling.kernel[::-1, ::-1, None, None]
+    weights = tf.constant(np.tile(flipped, (1, 1, x.shape[-1], 1)))  # [kh, kw, C, 1]
     if down_y == down_x:  # the only strides that TensorFlow's depthwise convolution knows
         return tf.nn.depthwise_conv2d(x, weights, [1, down_y, down_x, 1], "VALID")
     return tf.nn.depthwise_conv2d(x, weights, [1, 1, 1, 1], "VALID")[:, ::down_y, ::down_x, :]
-
-
-def _upsample(x: tf.Tensor, resampling: Resampling) -> tf.Tensor:
-    """Upsample by the adjoint of a strided convolution, which skips the inserted zeros."""
-    batch, height, width, channels = shape_of(x)
-    factor, (kernel_height, kernel_width) = resampling.up[0], resampling.kernel.shape
-    full_height = (height - 1) * factor + kernel_height
-    full_width = (width - 1) * factor + kernel_width
-    y = tf.nn.depthwise_conv2d_backprop_input(
-        [batch, full_height, full_width, channels],
-        _per_channel(resampling.kernel, channels),
-        x,
-        [1, factor, factor, 1],
-        "VALID",
-    )
-    # The full result starts kernel - 1 samples early and lacks the zeros after the last sample.
-    top, bottom, left, right = resampling.padding
-    rows = [top - kernel_height + 1, bottom - kernel_height + factor]
-    columns = [left - kernel_width + 1, right - kernel_width + factor]
-    return _pad_or_crop(y, (rows[0], rows[1], columns[0], columns[1]))
-
-
-def _per_channel(kernel: np.ndarray, channels: int) -> tf.Tensor:
-    return tf.constant(np.tile(kernel[:, :, None, None], (1, 1, channels, 1)))  # [kh, kw, C, 1]
 
 
 def _native_upfirdn2d(kernels: Any, x: tf.Tensor, resampling: Resampling) -> tf.Tensor:

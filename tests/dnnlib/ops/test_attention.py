@@ -1,4 +1,6 @@
-"""The attention ops against plain NumPy in float64, and their derivatives against differences."""
+"""attention_gain against plain NumPy in float64, and their derivatives against differences."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -47,43 +49,31 @@ SHAPES = [  # batch, rows, columns, channels, heads, keys
 ]
 
 
-def probability_inputs(case):
+def gain_inputs(case, normalize):
     batch, rows, columns, channels, heads, keys = case
     return [
         normal(batch, rows * columns, channels),
         np.float32(channels**-0.5) * normal(batch, heads * keys, channels),
         normal(batch, rows, heads * keys),
         normal(batch, columns, heads * keys),
-    ], {"heads": heads}
+        normal(batch, channels),
+        normal(batch, heads * keys + 1, channels),
+    ], {"heads": heads, "normalize": normalize}
 
 
-def gain_inputs(case, normalize):
-    batch, _, _, channels, heads, keys = case
-    arrays, options = probability_inputs(case)
-    factors = [normal(batch, channels), normal(batch, heads * keys + 1, channels)]
-    return arrays + factors, options | {"normalize": normalize}
+CASES = [gain_inputs(case, normalize) for case in SHAPES for normalize in (False, True)]
 
 
-CASES = [(ops.attention_probabilities, probabilities, probability_inputs(c)) for c in SHAPES]
-CASES += [(attention_gain, gain, gain_inputs(c, n)) for c in SHAPES for n in (False, True)]
-
-
-@pytest.mark.parametrize(("operation", "definition", "inputs"), CASES)
-def test_value(live, operation, definition, inputs):
-    arrays, options = inputs
-    expected = definition(*arrays, *options.values())
-    actual = tf.function(operation)(*map(tf.constant, arrays), **options)
+@pytest.mark.parametrize(("arrays", "options"), CASES)
+def test_value(live, arrays, options):
+    expected = gain(*arrays, **options)
+    actual = tf.function(attention_gain)(*map(tf.constant, arrays), **options)
     np.testing.assert_allclose(actual, expected, atol=2e-6 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("operation", "definition", "inputs"), CASES)
-def test_derivatives(live, operation, definition, inputs):
-    arrays, options = inputs
-    check_by_differences(
-        lambda *tensors: operation(*tensors, **options),
-        lambda *values: definition(*values, *options.values()),
-        arrays,
-    )
+@pytest.mark.parametrize(("arrays", "options"), CASES)
+def test_derivatives(live, arrays, options):
+    check_by_differences(partial(attention_gain, **options), partial(gain, **options), arrays)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -92,13 +82,11 @@ def test_sixteen_bits(live, dtype):
     x = tf.cast(arrays[0], dtype)
     y, attended = ops.attention_gain(x, *map(tf.constant, arrays[1:]), **options)
     assert y.dtype == x.dtype and attended.dtype == tf.float32
-    expected = gain(tf.cast(x, tf.float32).numpy(), *arrays[1:], *options.values())
+    expected = gain(tf.cast(x, tf.float32).numpy(), *arrays[1:], **options)
     np.testing.assert_allclose(
         tf.cast(y, tf.float32), expected[..., :32], rtol=0.02, atol=0.01 * np.abs(expected).max()
     )
     np.testing.assert_allclose(attended, expected[..., 32:], atol=0.01)
-    alone = ops.attention_probabilities(x, *arrays[1:4], heads=1)
-    np.testing.assert_array_equal(alone, attended)
 
 
 def test_large_float16_features_have_a_norm(live):
@@ -107,7 +95,7 @@ def test_large_float16_features_have_a_norm(live):
     large = tf.cast(1000 * arrays[0], tf.float16)
     arrays[1] /= 1000
     y, _ = ops.attention_gain(large, *map(tf.constant, arrays[1:]), **options)
-    expected = gain(tf.cast(large, tf.float32).numpy(), *arrays[1:], *options.values())
+    expected = gain(tf.cast(large, tf.float32).numpy(), *arrays[1:], **options)
     np.testing.assert_allclose(
         tf.cast(y, tf.float32), expected[..., :32], rtol=0.02, atol=0.01 * np.abs(y).max()
     )
@@ -117,7 +105,9 @@ def test_wrong_shapes_are_reported():
     x = normal(2, 4, 8)
     fitting = normal(2, 3, 8), normal(2, 2, 3), normal(2, 2, 3)
     with pytest.raises(ValueError, match="do not fit x"):
-        ops.attention_probabilities(x, normal(2, 16, 8), normal(2, 2, 16), normal(2, 3, 16))
+        ops.attention_gain(
+            x, *(normal(*shape) for shape in [(2, 3, 8), (2, 2, 3), (2, 3, 3), (2, 8), (2, 4, 8)])
+        )
     with pytest.raises(ValueError, match="do not fit x"):
         ops.attention_gain(x, *fitting, normal(2, 8), normal(2, 3, 8))
     with pytest.raises(ValueError, match="do not fit x"):

@@ -1,5 +1,7 @@
 """What ends a layer (scale, noise, bias, activation), also after attention, against NumPy."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -101,8 +103,8 @@ SMALL = [case for case in CASES if case[2][0].size < 3000]
 @pytest.mark.parametrize(("operation", "definition", "arrays", "options"), SMALL)
 def test_derivatives(live, operation, definition, arrays, options):
     check_by_differences(
-        lambda *tensors: operation(*tensors, **options),
-        lambda *values: definition(*values, **options),
+        partial(operation, **options),
+        partial(definition, **options),
         away_from_zero(definition, arrays, options),
         step=1e-4,
     )

@@ -41,19 +41,8 @@ struct AttentionGainGradients {
   EpilogueGradients epilogue;
 };
 
-// P = softmax of the scores over the keys of each head, [batch, positions, all keys], for x [batch,
-// positions, channels].
-template <typename T>
-struct ProbabilitiesCpu {
-  static void forward(const AttentionPlan& plan, const T* x, const AttentionScores& scores,
-                      float* probabilities, const ParallelFor& parallel_for);
-
-  static void gradient(const AttentionPlan& plan, const float* upstream,
-                       const float* probabilities, const T* x, const float* weights, T* dx,
-                       const AttentionScoreGradients& gradients, const ParallelFor& parallel_for);
-};
-
-// P as above, and y = epilogue of u * ([P | 1] values).
+// P = softmax of the scores over the keys of each head, [batch, positions, all keys], and y = epilogue
+// of u * ([P | 1] values), for x [batch, positions, channels].
 template <typename T>
 struct GainCpu {
   // y may be x.

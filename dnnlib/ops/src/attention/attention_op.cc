@@ -1,59 +1,10 @@
-// The TensorFlow ops of attention, for CPUs only.
+// The TensorFlow op of attention that multiplies features, and its gradient, for CPUs only.
 #include "attention/attention.h"
 
 #include "epilogue/epilogue_arguments.h"
 
 namespace gansformer {
 namespace {
-
-// Output `index`: the probabilities of inputs x and weights, numbers 0 and 1.
-void set_probabilities_shape(InferenceContext* c, int index) {
-  const auto x = c->input(0);
-  c->set_output(index, c->MakeShape({c->Dim(x, 0), c->Dim(x, 1), c->Dim(c->input(1), 1)}));
-}
-
-// The outputs are gradients of x, weights, row_scores, column_scores and of the inputs after the
-// weights. x: the number of that input, which the weights follow; end: the number of inputs.
-absl::Status set_gradient_shapes(InferenceContext* c, int x, int end) {
-  std::int64_t columns;
-  TF_RETURN_IF_ERROR(c->GetAttr("grid_columns", &columns));
-  tensorflow::shape_inference::DimensionHandle rows;
-  TF_RETURN_IF_ERROR(c->Divide(c->Dim(c->input(x), 1), columns, true, &rows));
-  const auto batch = c->Dim(c->input(x), 0), keys = c->Dim(c->input(x + 1), 1);
-  c->set_output(0, c->input(x));
-  c->set_output(1, c->input(x + 1));
-  c->set_output(2, c->MakeShape({batch, rows, keys}));
-  c->set_output(3, c->MakeShape({batch, c->MakeDim(columns), keys}));
-  for (int i = x + 2; i < end; ++i) c->set_output(i + 2 - x, c->input(i));
-  return absl::OkStatus();
-}
-
-REGISTER_OP("GansformerAttentionProbabilities")
-    .Input("x: T")
-    .Input("weights: float")
-    .Input("row_scores: float")
-    .Input("column_scores: float")
-    .Output("probabilities: float")
-    .Attr(ELEMENT_TYPES)
-    .Attr("heads: int")
-    .SetShapeFn([](InferenceContext* c) -> absl::Status {
-      set_probabilities_shape(c, 0);
-      return absl::OkStatus();
-    });
-
-REGISTER_OP("GansformerAttentionProbabilitiesGradient")
-    .Input("upstream: float")
-    .Input("probabilities: float")
-    .Input("x: T")
-    .Input("weights: float")
-    .Output("dx: T")
-    .Output("dweights: float")
-    .Output("drow_scores: float")
-    .Output("dcolumn_scores: float")
-    .Attr(ELEMENT_TYPES)
-    .Attr("heads: int")
-    .Attr("grid_columns: int")
-    .SetShapeFn([](InferenceContext* c) { return set_gradient_shapes(c, 2, 4); });
 
 REGISTER_OP("GansformerAttentionGain")
     .Input("x: T")
@@ -71,8 +22,10 @@ REGISTER_OP("GansformerAttentionGain")
     .Attr("heads: int")
     .Attr("normalize: bool")
     .SetShapeFn([](InferenceContext* c) -> absl::Status {
-      set_probabilities_shape(c, 1);
-      return shapes_of_inputs<0>(c);
+      const auto x = c->input(0);
+      c->set_output(0, x);
+      c->set_output(1, c->MakeShape({c->Dim(x, 0), c->Dim(x, 1), c->Dim(c->input(1), 1)}));
+      return absl::OkStatus();
     });
 
 REGISTER_OP("GansformerAttentionGainGradient")
@@ -99,8 +52,15 @@ REGISTER_OP("GansformerAttentionGainGradient")
     .Attr("want_epilogue: bool")
     EPILOGUE_ATTRIBUTES
     .SetShapeFn([](InferenceContext* c) -> absl::Status {
-      TF_RETURN_IF_ERROR(set_epilogue_shapes(c, 6, 4));
-      return set_gradient_shapes(c, 4, 8);
+      std::int64_t columns;
+      tensorflow::shape_inference::DimensionHandle rows;
+      TF_RETURN_IF_ERROR(c->GetAttr("grid_columns", &columns));
+      TF_RETURN_IF_ERROR(c->Divide(c->Dim(c->input(4), 1), columns, true, &rows));
+      const auto batch = c->Dim(c->input(4), 0), keys = c->Dim(c->input(5), 1);
+      TF_RETURN_IF_ERROR((shapes_of_inputs<4, 5, 4, 4, 6, 7>(c)));
+      c->set_output(2, c->MakeShape({batch, rows, keys}));
+      c->set_output(3, c->MakeShape({batch, c->MakeDim(columns), keys}));
+      return set_epilogue_shapes(c, 6, 4);
     });
 
 constexpr char kUnfitting[] = "shapes do not fit together";
@@ -150,60 +110,6 @@ absl::Status allocate_scores(OpKernelContext* context, const AttentionPlan& plan
   TF_RETURN_IF_ERROR(allocate<float>(context, 2, rows_shape(plan), &gradients->rows));
   return allocate<float>(context, 3, columns_shape(plan), &gradients->columns);
 }
-
-template <typename T>
-class ProbabilitiesOp : public Op {
- public:
-  explicit ProbabilitiesOp(OpKernelConstruction* context)
-      : Op(context), heads_(attribute<int>(context, "heads")) {}
-
- protected:
-  absl::Status run(OpKernelContext* context) override {
-    AttentionPlan plan;
-    AttentionScores scores;
-    float* result;
-    TF_RETURN_IF_ERROR(read_scores(context, heads_, &plan, &scores));
-    TF_RETURN_IF_ERROR(allocate<float>(context, 0, probabilities_shape(plan), &result));
-    if (probabilities_shape(plan).num_elements() == 0) return absl::OkStatus();
-    ProbabilitiesCpu<Element<T>>::forward(plan, read<T>(context->input(0)), scores, result,
-                                          threads_of(context));
-    return absl::OkStatus();
-  }
-
- private:
-  const int heads_;
-};
-
-template <typename T>
-class ProbabilitiesGradientOp : public Op {
- public:
-  explicit ProbabilitiesGradientOp(OpKernelConstruction* context)
-      : Op(context),
-        heads_(attribute<int>(context, "heads")),
-        grid_columns_(attribute<int>(context, "grid_columns")) {}
-
- protected:
-  absl::Status run(OpKernelContext* context) override {
-    const Tensor &upstream = context->input(0), &probabilities = context->input(1);
-    const Tensor &x = context->input(2), &weights = context->input(3);
-    AttentionPlan plan;
-    AttentionScoreGradients gradients;
-    Element<T>* dx;
-    TF_RETURN_IF_ERROR(make_plan(x, weights, heads_, grid_columns_, &plan));
-    REQUIRE(upstream.shape() == probabilities_shape(plan) &&
-                probabilities.shape() == probabilities_shape(plan),
-            kUnfitting);
-    TF_RETURN_IF_ERROR(allocate<T>(context, 0, x.shape(), &dx));
-    TF_RETURN_IF_ERROR(allocate_scores(context, plan, &gradients));
-    ProbabilitiesCpu<Element<T>>::gradient(plan, read<float>(upstream), read<float>(probabilities),
-                                           read<T>(x), read<float>(weights), dx, gradients,
-                                           threads_of(context));
-    return absl::OkStatus();
-  }
-
- private:
-  const int heads_, grid_columns_;
-};
 
 class GainBase : public EpilogueOp {
  public:
@@ -296,8 +202,6 @@ class GainGradientOp : public GainBase {
   const int grid_columns_;
 };
 
-REGISTER_KERNELS("GansformerAttentionProbabilities", DEVICE_CPU, ProbabilitiesOp)
-REGISTER_KERNELS("GansformerAttentionProbabilitiesGradient", DEVICE_CPU, ProbabilitiesGradientOp)
 REGISTER_KERNELS("GansformerAttentionGain", DEVICE_CPU, GainOp)
 REGISTER_KERNELS("GansformerAttentionGainGradient", DEVICE_CPU, GainGradientOp)
 

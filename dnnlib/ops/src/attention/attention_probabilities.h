@@ -104,7 +104,7 @@ void with_vectors(const AttentionPlan& plan, const Run& run) {
   run(std::integral_constant<int, 0>());
 }
 
-// P of the blocks of a unit, see attention_probabilities_cpu.
+// P of the blocks of a unit, see GainCpu.
 template <int Vectors>
 class Probabilities {
  public:
@@ -183,8 +183,7 @@ class ProbabilitiesGradient {
     std::fill(rows, rows + unit.rows * keys_, 0.0f);
   }
 
-  // dx = (or += with Accumulate) what P and its gradient `upstream` send to the features x.
-  template <bool Accumulate>
+  // dx += what P and its gradient `upstream` send to the features x.
   void compute(std::int64_t first, int count, const Rows<const float>& x, const float* p,
                const Rows<const float>& upstream, const Rows<float>& dx) const {
     float* const column_sums = sums_ + weights_size(plan_);
@@ -197,7 +196,7 @@ class ProbabilitiesGradient {
                                   column_sums + column * keys_ + key);
       }
     });
-    multiply<Accumulate>(count, plan_.channels, keys_, {scores_.at(0), step_, 1},
+    multiply<true>(count, plan_.channels, keys_, {scores_.at(0), step_, 1},
                          {weights_.at(0), width_}, {dx.data, dx.step});
     multiply<true>(keys_, plan_.channels, count, {scores_.at(0), 1, step_}, {x.data, x.step},
                    {weight_sums_.at(0), width_});

@@ -205,10 +205,10 @@ template <typename Visit>
 void for_each_tile(const Tiles& tiles, std::int64_t first, std::int64_t count,
                    const Visit& visit) {
   for (std::int64_t tile = 0; tile < count; ++tile) {
-    const std::int64_t number = first + tile, place = number % (tiles.down * tiles.across);
+    const std::int64_t number = first + tile, position = number % (tiles.down * tiles.across);
     visit(tile, number / (tiles.down * tiles.across),
-          static_cast<int>(place / tiles.across) * kTile,
-          static_cast<int>(place % tiles.across) * kTile);
+          static_cast<int>(position / tiles.across) * kTile,
+          static_cast<int>(position % tiles.across) * kTile);
   }
 }
 

@@ -46,7 +46,7 @@ struct Sums {
         tap_size(plan.large_channels * round_up(plan.small_channels, kPanel)),
         block(std::max(1, kBlockPixels / plan.width)) {}
 
-  std::int64_t place(int tap, int row, int column) const {
+  std::int64_t offset_of(int tap, int row, int column) const {
     return tap * tap_size + static_cast<std::int64_t>(column) / kPanel * kPanel * plan.large_channels +
            row * kPanel + column % kPanel;
   }
@@ -88,7 +88,7 @@ struct Sums {
       for (int tap = 0; tap < 9; ++tap) {
         soon.next_piece<false>();
         add(left, tap / 3 * row_size + tap % 3 * plan.large_channels + row, 2 * plan.large_channels,
-            panel, plan.width, sum + place(tap, row, column));
+            panel, plan.width, sum + offset_of(tap, row, column));
       }
     }
   }
@@ -121,7 +121,7 @@ void strided_conv3x3_weight_gradient_cpu(const StridedPlan& plan, const float* l
         for (int row = 0; row < rows; ++row) {
           Vector total = {};
           for (int part = 0; part < parts; ++part) {
-            total += load(sums.at(part * 9 * layout.tap_size + layout.place(tap, row, column)));
+            total += load(sums.at(part * 9 * layout.tap_size + layout.offset_of(tap, row, column)));
           }
           store(target + static_cast<std::int64_t>(row) * columns + column, total);
         }

@@ -156,11 +156,11 @@ void GainCpu<T>::forward(const AttentionPlan& plan, const T* x, const AttentionS
         const Rows<float> target = rows_for(y + first * channels, count, channels, results);
         softmax.compute(first, count, rows, p);
         gains.compute(p, count);
-        const std::int64_t place = first - unit.sample * positions;
+        const std::int64_t pixel = first - unit.sample * positions;
         for (int i = 0; i < count; ++i) {
           fetch_ahead(block + i * channels, channels);
           apply_gain(rows.data + i * rows.step, gains, gains.at(i), channels, gain.normalize,
-                     epilogue, noise ? noise[place + i] : 0.0f, target.data + i * target.step);
+                     epilogue, noise ? noise[pixel + i] : 0.0f, target.data + i * target.step);
         }
         write_rows(target, count, channels, y + first * channels);
       });
@@ -222,7 +222,7 @@ void GainCpu<T>::gradient(const AttentionPlan& plan, const T* dy, const T* y,
                        {dprobabilities_rows.at(0), step});
         multiply<true>(keys, channels, count, {left.data, 1, left.step}, {gains.at(0), width},
                        {row_sums.at(0), width});
-        scores.template compute<true>(first, count, rows, p, {dprobabilities_rows.at(0), step}, target);
+        scores.compute(first, count, rows, p, {dprobabilities_rows.at(0), step}, target);
         write_rows(target, count, channels, dx + start);
       });
       scores.finish();
