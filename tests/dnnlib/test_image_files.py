@@ -321,9 +321,7 @@ def test_only_formats_that_pillow_decodes_itself(monkeypatch):
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", None)  # would be an error of another kind
     for content in (eps, b"\xc5\xd0\xd3\xc6" + bytes(28) + eps, b"%PDF-1.7\n"):
-        with pytest.raises(
-            ImageError, match="that Pillow decodes .a drawing"
-        ):
+        with pytest.raises(ImageError, match="that Pillow decodes .a drawing"):
             decode(content)
     for content, word in {
         b"\0\0\0\x18ftypmp42": "a video",

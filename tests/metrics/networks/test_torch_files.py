@@ -11,9 +11,7 @@ from dnnlib.errors import UserError
 from metrics.networks import load_network
 from metrics.networks.torch_files import read_tensors
 
-FILES = (
-    Path(__file__).resolve().parents[1] / "files"
-)  # by PyTorch 2.13.0, see README.md
+FILES = Path(__file__).resolve().parents[1] / "files"  # by PyTorch 2.13.0, see README.md
 
 
 @pytest.mark.parametrize(
