@@ -19,8 +19,7 @@ Letters: A heads, h size of a head, d = A h. fused.py does the same in fewer ope
 
 import tensorflow as tf
 
-from dnnlib.random_streams import RandomStream
-from gansformer.layers import Dense
+from gansformer.layers import Dense, dropout
 from gansformer.summary import shown
 from gansformer.variables import Scope
 
@@ -158,18 +157,7 @@ class Attention(tf.Module):
         queries = split_heads(self.query(x, x_positions), self.heads)  # [B, A, N, h]
         keys = split_heads(self.key(y, y_positions), self.heads)  # [B, A, K, h]
         scale = self.head_size ** (-self.iterations / 2)
-        return self.drop(attend(queries, keys, mask, scale=scale), random)
-
-    def drop(self, probabilities: tf.Tensor, random: RandomStream | None) -> tf.Tensor:
-        """Drop probabilities, and elements of Y from a head, each at half the rate."""
-        if random is None or not self.dropout:
-            return probabilities
-        _, heads, n, k = probabilities.shape
-        keep = 1 - self.dropout / 2
-        for name, shape in (("element", [heads, n, k]), ("column", [heads, 1, k])):
-            kept = random.fold(name).uniform(shape) < keep
-            probabilities *= tf.cast(kept, tf.float32) / keep
-        return probabilities
+        return dropout(attend(queries, keys, mask, scale=scale), self.dropout, random)
 
 
 class DuplexAttention(Attention):
@@ -191,7 +179,7 @@ class DuplexAttention(Attention):
         values = split_heads(self.centroid_value(x, x_positions), self.heads)  # [B, A, N, h]
         centroids = attend(of_y, of_x) @ values  # Eq. 7: [B, A, K, h]
         queries = split_heads(self.query(x, x_positions), self.heads)  # [B, A, N, h]
-        return self.drop(attend(queries, centroids, mask), random)
+        return dropout(attend(queries, centroids, mask), self.dropout, random)
 
 
 class KMeansAttention(Attention):
@@ -234,7 +222,7 @@ class KMeansAttention(Attention):
         def compare(centroids: tf.Tensor, i: int) -> tf.Tensor:
             centroids, scale = centroids * self.centroid_weights[i], self.head_size**-0.5
             stream = random and random.fold(f"iteration{i}")
-            return self.drop(attend(queries, centroids, mask, scale=scale), stream)
+            return dropout(attend(queries, centroids, mask, scale=scale), self.dropout, stream)
 
         probabilities = compare(centroids, 0)
         for i in range(1, self.iterations):

@@ -20,6 +20,7 @@ from dnnlib.ops import (
     setup_kernel,
     upsample_conv2d,
 )
+from dnnlib.random_streams import RandomStream
 from gansformer.summary import shown
 from gansformer.variables import Scope
 
@@ -182,6 +183,21 @@ def convolve(
     if resample == "down":
         return conv_downsample2d(x, weight, kernel)
     return conv1x1(x, weight) if weight.shape[0] == 1 else conv3x3(x, weight)
+
+
+def dropout(probabilities: tf.Tensor, rate: float, random: RandomStream | None) -> tf.Tensor:
+    """Drop single probabilities of attention, and columns of a head, each at half the rate.
+
+    probabilities: [B, A, N, K]. random: None leaves them as they are.
+    """
+    if random is None or not rate:
+        return probabilities
+    _, heads, n, k = probabilities.shape
+    keep = 1 - rate / 2
+    for name, shape in (("element", [heads, n, k]), ("column", [heads, 1, k])):
+        kept = random.fold(name).uniform(shape) < keep
+        probabilities *= tf.cast(kept, tf.float32) / keep
+    return probabilities
 
 
 def minibatch_stddev(x: tf.Tensor, *, group_size: int, channels: int) -> tf.Tensor:

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import signal
+from scipy import signal, stats
 
-from gansformer.layers import Conv, Dense, ModulatedConv, minibatch_stddev
+from dnnlib.random_streams import RandomStream
+from gansformer.layers import Conv, Dense, ModulatedConv, dropout, minibatch_stddev
 from gansformer.variables import Scope
 
 DRAW = np.random.default_rng(0)
@@ -99,3 +100,14 @@ def test_minibatch_stddev(shape, group, channels):
             np.testing.assert_allclose(
                 result[m::groups, ..., shape[-1] + part], expected, rtol=1e-5
             )
+
+
+def test_dropout_keeps_the_mean_and_drops_whole_columns():
+    """Half the rate for single elements, half for columns; what stays is enlarged."""
+    random = RandomStream("test", tf.range(300))
+    dropped = dropout(tf.ones([300, 2, 20, 5]), 0.4, random).numpy()
+    assert set(np.round(np.unique(dropped), 4)) == {0, np.float32(round(1 / 0.8**2, 4))}
+    np.testing.assert_allclose(dropped.mean(), 1, atol=0.03)
+    empty = (dropped == 0).all(axis=2).mean()
+    assert stats.binomtest(round(empty * 3000), 3000, 0.2).pvalue > 1e-3
+    assert dropout(dropped, 0.4, None) is dropped
