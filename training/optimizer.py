@@ -39,8 +39,8 @@ class Adam(tf.Module):
     x <- x - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon).
 
     lazy_interval: number of steps after which a regulariser makes an update of its own, with the
-      same m, v and t. Karras et al. (2020), appendix B: with c = interval / (interval + 1), the rate
-      is multiplied by c, and b1, b2 are raised to the power c. None: there is no such update.
+      same m, v and t. Karras et al. (2020), appendix B: with c = interval / (interval + 1), the
+      rate is multiplied by c, and b1, b2 are raised to the power c. None: no such update.
     accumulate: number of calls whose gradients are averaged into one step, for each kind.
     clip: bound on the global norm of each gradient, before accumulation.
     loss_scale: for float16. A step whose gradient is not finite is then skipped; without it, the
