@@ -122,29 +122,14 @@ def generator_attention(
     first: whether this is the first layer with attention, where centroids that are carried on from
     layer to layer start.
     """
-    dim = config.component_dim
-    image = channels, position_dim, config.image_gate
-    component = dim, dim if config.component_embedding else None, config.component_gate
-    shared = {"heads": config.heads, "dropout": config.attention_dropout}
+    image, component, shared = _elements(config, channels, position_dim)
     parts = {}
     if config.has_attention and config.start_res <= log2 < config.end_res:
-        update = {"width": channels, "integration": config.integration, "norm": config.norm}
-        to_image = scope / "AttLayer_l2n", image, component
-        if config.attention == "simplex":
-            options = {**update, **shared, "iterations": config.kmeans_iterations}
-            parts["to_image"] = Attention(*to_image, **options)
-        elif config.duplex == "paper":
+        parts["to_image"] = _image_from_components(scope, config, image, component, first)
+        if config.attention == "duplex" and config.duplex == "paper":
             gather = scope / "AttLayer_n2l", component, image
-            parts["gather"] = Attention(*gather, width=dim, **shared)
+            parts["gather"] = Attention(*gather, width=component[0], **shared)
             parts["gather_normalizes"] = True
-            parts["to_image"] = DuplexAttention(*to_image, **update, **shared)
-        else:
-            start = "learned"
-            if config.carry_centroids:
-                start = "queries" if first else "carried"
-            kmeans = {"components": config.components, "start": start}
-            options = {**update, **shared, "iterations": config.kmeans_iterations}
-            parts["to_image"] = KMeansAttention(*to_image, **kmeans, **options)
         if config.component_to_component:
             names = "AttLayer_l2l", "Densel2l_0", "Densel2l_1"
             block = _residual_block(scope, names, component, component, shared)
@@ -162,10 +147,8 @@ def discriminator_attention(
     scope: Scope, config: DiscriminatorConfig, log2: int, channels: int, *, position_dim: int
 ) -> BipartiteAttention | None:
     """Return the attention of one discriminator block at 2^log2 pixels, or None if it has none."""
-    dim = config.component_dim
-    image = channels, position_dim, config.image_gate
-    component = dim, dim if config.component_embedding else None, config.component_gate
-    shared = {"heads": config.heads, "dropout": config.attention_dropout}
+    image, component, shared = _elements(config, channels, position_dim)
+    dim = component[0]
     parts = {}
     if config.attention and config.start_res <= log2 < config.end_res:
         gather = scope / "AttLayer_n2l", component, image
@@ -180,6 +163,37 @@ def discriminator_attention(
     if config.image_to_image == log2:
         parts["within_image"] = Attention(scope / "AttLayer_n2n", image, image, width=dim, **shared)
     return BipartiteAttention(**parts) if parts else None
+
+
+def _elements(config, channels: int, position_dim: int) -> tuple[tuple, tuple, dict]:
+    """Return what `Attention` wants to know of positions, of components, and of all attention."""
+    dim = config.component_dim
+    image = channels, position_dim, config.image_gate
+    component = dim, dim if config.component_embedding else None, config.component_gate
+    return image, component, {"heads": config.heads, "dropout": config.attention_dropout}
+
+
+def _image_from_components(
+    scope: Scope, config: GeneratorConfig, image: tuple, component: tuple, first: bool
+) -> Attention:
+    """Return the attention of the kind that a configuration names."""
+    options = {
+        "width": image[0],
+        "heads": config.heads,
+        "integration": config.integration,
+        "norm": config.norm,
+        "dropout": config.attention_dropout,
+    }
+    arguments = scope / "AttLayer_l2n", image, component
+    if config.attention == "duplex" and config.duplex == "paper":
+        return DuplexAttention(*arguments, **options)
+    options["iterations"] = config.kmeans_iterations
+    if config.attention == "simplex":
+        return Attention(*arguments, **options)
+    start = "learned"
+    if config.carry_centroids:
+        start = "queries" if first else "carried"
+    return KMeansAttention(*arguments, components=config.components, start=start, **options)
 
 
 def _residual_block(
