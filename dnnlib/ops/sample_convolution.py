@@ -1,15 +1,11 @@
-"""Convolutions with weights of each sample's own, for few outputs such as colours."""
+"""Convolutions with weights of each sample's own, for few outputs such as colours.
 
-from typing import Any
+In plain TensorFlow: kernels gained 1 % of training and 3 % of sampling.
+"""
 
 import tensorflow as tf
 
-from dnnlib.ops.library import native_kernels
-from dnnlib.ops.multiply_adds import counts
-from dnnlib.ops.tensors import as_float_tensor, differentiable, shape_of
-
-CHANNELS = 16  # the kernels take multiples of this
-MAXIMUM_OUTPUTS = 4  # kMaximumOutputs in src/sample_convolution/sample_convolution.h
+from dnnlib.ops.tensors import as_float_tensor, shape_of
 
 
 @tf.autograph.experimental.do_not_convert
@@ -24,19 +20,7 @@ def sample_conv2d(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     good = good and weights.shape[1] == weights.shape[2] and weights.shape[1] % 2 == 1
     if not good or not weights.shape[:4:3].is_compatible_with(x.shape[::3]):
         raise ValueError(f"sample_conv2d: weights {weights.shape} do not fit x {x.shape}")
-    inputs, outputs = weights.shape[3:]
-    fits = inputs % CHANNELS == 0 and 1 <= outputs <= MAXIMUM_OUTPUTS
-    kernels = native_kernels() if fits else None
-    if kernels is None:
-        return plain_sample_conv2d(x, weights)
-    return _native_sample_conv2d(kernels, x, weights)
-
-
-def plain_sample_conv2d(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Cross-correlate each sample with its own weights.  weights: [B, n, n, I, O] -> float32.
-
-    A product with the weights of all taps at once, whose results are then moved and added up.
-    """
+    # A product with the weights of all taps at once, whose results are then moved and added up.
     size, _, inputs, outputs = weights.shape[1:]
     _, height, width, _ = shape_of(x)
     by_input = tf.reshape(weights, [-1, size * size, inputs, outputs])
@@ -82,22 +66,3 @@ def _move_to_taps(x: tf.Tensor, size: int, channels: list[slice]) -> list[tf.Ten
         for i in range(size)
         for j in range(size)
     ]
-
-
-def _native_sample_conv2d(kernels: Any, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    def value(*inputs):
-        return (kernels.gansformer_sample_conv(*inputs),)
-
-    def gradient(outputs, upstream, *inputs):
-        return tuple(kernels.gansformer_sample_conv_gradient(*upstream, *inputs))
-
-    def plain(*inputs):
-        return (plain_sample_conv2d(*inputs),)
-
-    return differentiable(value, gradient, plain)(x, weights)[0]
-
-
-@counts("GansformerSampleConv")
-def _sample_convolution(operation: tf.Operation) -> int:
-    _, height, width, inputs, _ = operation.inputs[1].shape
-    return height * width * inputs * operation.outputs[0].shape.num_elements()

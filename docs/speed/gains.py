@@ -28,7 +28,7 @@ from training.config import RunConfig, load_config  # noqa: E402
 from training.state import TrainState  # noqa: E402
 from training.step import TrainingStep  # noqa: E402
 
-OPS = ("upfirdn2d", "bias_act", "epilogue", "convolution", "sample_convolution", "attention")
+OPS = ("upfirdn2d", "bias_act", "epilogue", "convolution", "attention")
 
 
 class Subject:

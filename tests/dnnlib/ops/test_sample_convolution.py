@@ -36,7 +36,6 @@ def weight_gradient(x, dy, size):
     return np.einsum("bneihw,bhwo->bneio", taps, np.float64(dy))
 
 
-# Pixels around groups of 4, blocks of 64 and units of 1024; channels that the kernel takes and not.
 CASES = [  # batch, height, width, inputs, size, outputs
     (2, 8, 8, 32, 3, 3),
     (1, 1, 1, 16, 3, 1),
@@ -51,7 +50,7 @@ CASES = [  # batch, height, width, inputs, size, outputs
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("traced", [False, True])
-def test_value_and_derivatives(live, case, traced):
+def test_value_and_derivatives(case, traced):
     batch, height, width, inputs, size, outputs = case
     x, v = normal(batch, height, width, inputs), normal(batch, height, width, inputs)
     w, u = (normal(batch, size, size, inputs, outputs) for _ in range(2))
@@ -67,7 +66,7 @@ def test_value_and_derivatives(live, case, traced):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_sixteen_bits_give_float32(live, dtype):
+def test_sixteen_bits_give_float32(dtype):
     x, w, dy = normal(2, 7, 6, 32), normal(2, 3, 3, 32, 3), normal(2, 7, 6, 3)
     x = tf.cast(x, dtype)
     with tf.GradientTape() as tape:
@@ -84,7 +83,7 @@ def test_sixteen_bits_give_float32(live, dtype):
     )
 
 
-def test_the_same_bits_every_time(live):
+def test_the_same_bits_every_time():
     x, w = tf.constant(normal(3, 40, 40, 16)), tf.constant(normal(3, 3, 3, 16, 3))
 
     def run():
@@ -98,7 +97,7 @@ def test_the_same_bits_every_time(live):
         np.testing.assert_array_equal(a, b)
 
 
-def test_empty_batches_and_wrong_shapes(live):
+def test_empty_batches_and_wrong_shapes():
     x, w = tf.zeros([0, 4, 4, 16]), tf.zeros([0, 3, 3, 16, 3])
     with tf.GradientTape() as tape:
         tape.watch(w)

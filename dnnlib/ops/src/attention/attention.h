@@ -1,16 +1,19 @@
 // Attention of the positions of a grid to keys, and what multiplies their features by it.
 #pragma once
 
-#include "common/grid.h"
+#include "common/parallel.h"
+#include "common/portable.h"
 #include "epilogue/epilogue.h"
 
 namespace gansformer {
 
 constexpr int kMaximumKeys = 256;  // that one head attends to
 
-// Each position attends to `keys` keys with each of `heads` heads.
-struct AttentionPlan : GridPlan {
-  int heads, keys;
+// A batch of grids of positions with `channels` features each, which attend to `keys` keys with each of
+// `heads` heads.
+struct AttentionPlan {
+  std::int64_t batch, grid_rows, grid_columns;
+  int channels, heads, keys;
 
   std::int64_t positions() const { return grid_rows * grid_columns; }
   int all_keys() const { return heads * keys; }

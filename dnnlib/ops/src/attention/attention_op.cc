@@ -70,8 +70,8 @@ absl::Status make_plan(const Tensor& x, const Tensor& weights, int heads, std::i
                        AttentionPlan* plan) {
   REQUIRE(x.dims() == 3 && weights.dims() == 3 && heads >= 1 && columns >= 1, kUnfitting);
   const std::int64_t keys = weights.dim_size(1);
-  *plan = {{x.dim_size(0), x.dim_size(1) / columns, columns, static_cast<int>(x.dim_size(2))},
-           heads, static_cast<int>(keys / heads)};
+  *plan = {x.dim_size(0), x.dim_size(1) / columns, columns, static_cast<int>(x.dim_size(2)), heads,
+           static_cast<int>(keys / heads)};
   REQUIRE(x.dim_size(1) % columns == 0 && keys % heads == 0 && plan->keys <= kMaximumKeys &&
               weights.shape() == TensorShape({plan->batch, keys, plan->channels}),
           kUnfitting);

@@ -4,8 +4,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "attention/attention.h"
-#include "common/position_blocks.h"
+#include "attention/position_blocks.h"
 
 namespace gansformer {
 

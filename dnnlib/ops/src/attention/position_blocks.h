@@ -1,4 +1,4 @@
-// What kernels share that work on the positions of a grid in blocks, so that what lies between reading x
+// How kernels work on the positions of a grid in blocks, so that what lies between reading x
 // and writing the result stays in the cache.
 #pragma once
 
@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "common/grid.h"
+#include "attention/attention.h"
 #include "common/matrix_product.h"
 
 namespace gansformer {
@@ -20,18 +20,18 @@ struct Unit {
   std::int64_t number, sample, first_row, rows;
 };
 
-inline std::int64_t rows_of_unit(const GridPlan& plan) {
+inline std::int64_t rows_of_unit(const AttentionPlan& plan) {
   return std::max<std::int64_t>(1, kUnit / plan.grid_columns);
 }
 
-inline std::int64_t units_of_sample(const GridPlan& plan) {
+inline std::int64_t units_of_sample(const AttentionPlan& plan) {
   const std::int64_t rows = rows_of_unit(plan);
   return (plan.grid_rows + rows - 1) / rows;
 }
 
 // Runs visit(unit) for all pieces of work; `cycles` estimates one position.
 template <typename Visit>
-void for_each_unit(const GridPlan& plan, std::int64_t cycles, const ParallelFor& parallel_for,
+void for_each_unit(const AttentionPlan& plan, std::int64_t cycles, const ParallelFor& parallel_for,
                    const Visit& visit) {
   const std::int64_t rows = rows_of_unit(plan), units = units_of_sample(plan);
   const std::int64_t cost = std::min(plan.grid_rows, rows) * plan.grid_columns * cycles;
@@ -45,7 +45,7 @@ void for_each_unit(const GridPlan& plan, std::int64_t cycles, const ParallelFor&
 
 // Runs visit(first position of the batch, count) for the blocks of a unit.
 template <typename Visit>
-void for_each_block(const GridPlan& plan, const Unit& unit, const Visit& visit) {
+void for_each_block(const AttentionPlan& plan, const Unit& unit, const Visit& visit) {
   const std::int64_t row = unit.sample * plan.grid_rows + unit.first_row;
   const std::int64_t last = (row + unit.rows) * plan.grid_columns;
   for (std::int64_t position = row * plan.grid_columns; position < last; position += kBlock) {
@@ -55,7 +55,7 @@ void for_each_block(const GridPlan& plan, const Unit& unit, const Visit& visit) 
 
 // Runs visit(i, grid row, grid column) for the positions of a block; rows are those of the batch.
 template <typename Visit>
-void for_each_position(const GridPlan& plan, std::int64_t position, int count,
+void for_each_position(const AttentionPlan& plan, std::int64_t position, int count,
                        const Visit& visit) {
   std::int64_t row = position / plan.grid_columns, column = position % plan.grid_columns;
   for (int i = 0; i < count; ++i) {
@@ -67,7 +67,7 @@ void for_each_position(const GridPlan& plan, std::int64_t position, int count,
 // Sums of each unit, so that the result does not depend on the threads.
 class UnitSums {
  public:
-  UnitSums(const GridPlan& plan, std::int64_t size)
+  UnitSums(const AttentionPlan& plan, std::int64_t size)
       : size_(size), units_(units_of_sample(plan)), values_(plan.batch * units_ * size) {}
 
   float* at(const Unit& unit) { return &values_[unit.number * size_]; }
