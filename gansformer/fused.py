@@ -20,7 +20,7 @@ k-means in one step from learned centroids. All presets are of this kind; other 
 
 import tensorflow as tf
 
-from dnnlib.ops import Epilogue, attention_gain, finish_layer, implementation, sample_conv2d
+from dnnlib.ops import Epilogue, attention_gain, finish_layer, is_reference_chosen, sample_conv2d
 from gansformer.attention import Attention, KMeansAttention, split_heads
 from gansformer.bipartite import BipartiteAttention, with_map
 from gansformer.summary import is_recording
@@ -28,7 +28,7 @@ from gansformer.summary import is_recording
 
 def is_wanted() -> bool:
     """Whether the fused form is to be used: not with --ops reference, nor for summaries."""
-    return implementation() != "reference: chosen" and not is_recording()
+    return not is_reference_chosen() and not is_recording()
 
 
 def applies(attention: BipartiteAttention | None, *, training: bool) -> bool:

@@ -16,15 +16,16 @@ ALLOWED = {
 }
 
 
-def imported_packages(path) -> set[str]:
+def imported_modules(path) -> set[str]:
+    """Return the modules that a file imports, and what it imports from them, with dots."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names.add(node.module)
-    return {name.split(".")[0] for name in names}
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
 
 
 @pytest.mark.parametrize("package", ALLOWED)
@@ -32,5 +33,22 @@ def test_imports_go_one_way(package):
     files = sorted((ROOT / package).rglob("*.py"))
     assert files
     for path in files:
-        ours = imported_packages(path) & (set(ALLOWED) | {"tests"}) - {package}
+        packages = {name.split(".")[0] for name in imported_modules(path)}
+        ours = packages & (set(ALLOWED) | {"tests"}) - {package}
         assert ours <= ALLOWED[package], f"{path} imports {ours - ALLOWED[package]}"
+
+
+def test_only_synthesis_knows_the_fused_form():
+    users = [
+        path.stem
+        for path in (ROOT / "gansformer").glob("*.py")
+        if "gansformer.fused" in imported_modules(path)
+    ]
+    assert users == ["synthesis"]
+
+
+def test_nothing_of_tensorflow_that_is_private():
+    for package in ALLOWED:
+        for path in (ROOT / package).rglob("*.py"):
+            private = {n for n in imported_modules(path) if n.startswith("tensorflow.python")}
+            assert not private, path

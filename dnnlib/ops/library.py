@@ -95,6 +95,11 @@ def set_implementation(name: str) -> None:
     _choice.wanted = name
 
 
+def is_reference_chosen() -> bool:
+    """Whether "reference" was chosen: then networks, too, take their plain form."""
+    return _choice.wanted == "reference"
+
+
 def implementation() -> str:
     """Return which implementation is live and why, in one line that starts with its name."""
     if _choice.wanted == "reference":
