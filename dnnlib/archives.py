@@ -1,4 +1,8 @@
-"""Safe unpacking of zip and tar archives that come from elsewhere."""
+"""Safe unpacking of zip and tar archives that come from elsewhere.
+
+Ours around zipfile and tarfile, because the latter takes a damaged header for the archive's end,
+and neither bounds what is unpacked.
+"""
 
 import bz2
 import gzip

@@ -1,5 +1,8 @@
 """Verified downloads of files that the project does not ship.
 
+Ours, because files of many gigabytes must continue over days, mirrors and Google Drive's pages, and
+never be taken for whole before their checksum was seen.
+
 Nothing here runs at import. A download goes into `FILE.part`, is continued after an interruption,
 and becomes `FILE` only after its size and checksum were found right.
 """

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import datasets
 from datasets.dataset import Dataset
+from datasets.opening import holds_data_set
 from datasets.permutation import epoch_order
 from dnnlib.errors import UserError
 from gansformer.canvas import Canvas
@@ -183,6 +184,7 @@ class EvaluationOptions:
     psi: float = 1.0
     noise: str = "random"
     mirror: bool = False
+    alpha: str = "drop"  # of images in folders; or "composite:COLOUR"
     out: Path | None = None
     dtype: tf.DType = tf.float32  # of the generator's feature maps
 
@@ -241,13 +243,13 @@ def _open_pair(
 ) -> tuple[ImageSource, ImageSource, dict[str, Any]]:
     """Open a model (or images) and the data (or images, or statistics)."""
     if _holds_images(Path(model)):
-        fake = open_images(Path(model))
+        fake = open_images(Path(model), options.alpha)
         if fake.statistics is not None:
             raise UserError(f"{model} holds statistics; give them as --data, and images here")
-        return fake, _open_real(data, None, options.mirror), {"model": model}
+        return fake, _open_real(data, None, options), {"model": model}
     snapshot = load(model)
     generator = choose_generator(snapshot, options.network, model, options.dtype)
-    real = _open_real(data, generator.canvas, options.mirror)
+    real = _open_real(data, generator.canvas, options)
     dataset = real.dataset if isinstance(real, DatasetImages) else None
     fake = GeneratorImages(
         generator,
@@ -274,14 +276,13 @@ def _choose_ratio(model: str, snapshot: Snapshot, dataset: Dataset | None) -> fl
     return dataset.ratio
 
 
-def _open_real(data: Path, canvas: Canvas | None, mirror: bool) -> ImageSource:
-    prepared = (data / "dataset.json").is_file() or any(data.glob("*.tfrecords*"))
-    if prepared:
+def _open_real(data: Path, canvas: Canvas | None, options: EvaluationOptions) -> ImageSource:
+    if holds_data_set(data):
         dataset = datasets.open_dataset(data, canvas and canvas.resolution)
-        return DatasetImages(dataset, mirror=mirror, canvas=canvas)
-    if mirror:
+        return DatasetImages(dataset, mirror=options.mirror, canvas=canvas)
+    if options.mirror:
         raise UserError("--mirror works with prepared data sets only")
-    return open_images(data)
+    return open_images(data, options.alpha)
 
 
 def _holds_images(path: Path) -> bool:
