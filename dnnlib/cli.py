@@ -5,6 +5,7 @@ import errno
 import itertools
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -110,6 +111,11 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
     is a fault of ours and keeps its traceback (status 1).
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files may be any bytes, terminals strict
+            stream.reconfigure(errors="backslashreplace")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # so while a script imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(arguments)
     except UserError as error:
