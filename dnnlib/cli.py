@@ -141,6 +141,7 @@ _REMEDIES = {
     errno.EROFS: "this file system is read-only; choose another place",
     errno.ENOENT: "no such file or directory; check the path",
     errno.ENOTDIR: "a part of this path is a file, not a directory; choose another place",
+    errno.EEXIST: "a file of this name is in the way; choose another place",
     errno.EISDIR: "this is a directory; a file is needed",
 }
 

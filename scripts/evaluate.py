@@ -11,11 +11,13 @@ model or SavedModel given by --from-file custom=PATH: fd-custom50k, kd-custom50k
 """
 
 import signal
-import sys
-from pathlib import Path
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until run(): Ctrl-C ends imports without a word
+
+import sys
+from pathlib import Path
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib.cache import cache_directory  # noqa: E402

@@ -13,13 +13,16 @@ An interrupted run continues when the same command is given again. And to look a
   prepare_data.py compare DIR DIR                 differences image by image
 """
 
-import argparse
 import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until run(): Ctrl-C ends imports without a word
+
+import argparse
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until run(): Ctrl-C ends imports without a word
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.catalogue import CATALOGUE, fetch_data_set

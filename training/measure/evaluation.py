@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ import datasets
 from datasets.dataset import Dataset
 from datasets.opening import holds_data_set
 from datasets.permutation import epoch_order
+from dnnlib.cache import is_writable
 from dnnlib.errors import UserError
 from gansformer.canvas import Canvas
 from gansformer.generation import Sampler, choose_generator
@@ -206,6 +208,8 @@ def evaluate_models(
         _refuse_generator_options(options)
     for model in models:
         started = time.monotonic()
+        path = options.out or _record_path(model)
+        _require_writable(path)
         fake, real, facts = _open_pair(model, data, options)
         values = comparison.evaluate(metrics, real, fake)
         record = {
@@ -222,8 +226,6 @@ def evaluate_models(
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
             "seconds": round(time.monotonic() - started, 1),
         }
-        path = options.out or _record_path(model)
-        path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         line = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
@@ -236,6 +238,14 @@ def _refuse_generator_options(options: EvaluationOptions) -> None:
     for name, flag in {**flags, "dtype": "--precision"}.items():
         if getattr(options, name) != getattr(EvaluationOptions(), name):
             raise UserError(f"{flag} has no effect on images that are already there; leave it out")
+
+
+def _require_writable(path: Path) -> None:
+    """Raise UserError, before the long work, if its results could not be written."""
+    is_closed = path.exists() and not os.access(path, os.W_OK)
+    if path.is_dir() or is_closed or not is_writable(path.parent):
+        raise UserError(f"{path}: cannot be written; give a file for the results with --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _open_pair(
