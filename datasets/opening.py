@@ -214,8 +214,8 @@ def _side_labels(directory: Path, level: Level, counts: list[int]) -> np.ndarray
         )
     if not _filled_in_turn(counts):
         raise UserError(
-            f"{path}: the shards are not filled in turn, so its labels cannot be told which image "
-            "they belong to; remove it to do without labels"
+            f"{path}: the shards are not filled in turn, so which image a label belongs to is not "
+            "known; remove it to do without labels"
         )
     return labels[:total]
 

@@ -327,7 +327,7 @@ def _find_names(rows: Iterable[list[str]], header: list[str], images: ImageNames
         for (exact, found), cell in zip(matches, row, strict=False):
             try:
                 place = images.find(cell)
-            except UserError:  # fits several; which column this is can be told all the same
+            except UserError:  # fits several; which column this is shows all the same
                 found.add(cell)
                 continue
             if place is not None:

@@ -15,7 +15,7 @@ from dnnlib.errors import UserError
 def machine(tmp_path, monkeypatch):
     """A home and a folder for temporary files; nothing was said yet."""
     monkeypatch.delenv("GANSFORMER_CACHE", raising=False)
-    monkeypatch.setattr(cache, "_told", set())
+    monkeypatch.setattr(cache, "_said", set())
     for name in ("home", "temporary"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
