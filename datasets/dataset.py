@@ -42,7 +42,7 @@ class Dataset:
 
     @functools.cached_property
     def identity(self) -> str:
-        """What tells this set from others without reading it: digests, or sizes, of its files."""
+        """Digests, or sizes, of its files, which distinguish this set from others."""
         sizes = [f"{file.path.name} {file.path.stat().st_size}" for file in self._files]
         return content_digest(self._shard_digests or sizes)
 

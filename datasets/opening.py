@@ -1,5 +1,6 @@
 """Finding out what lies in a data set directory, with one clear error for whatever is wrong."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from datasets.journal import UNFINISHED
 from datasets.manifest import MANIFEST_FILE, Manifest, Shard, read_manifest
-from datasets.shards import Level, RecordFile, find_levels
+from datasets.shards import Level, RecordFile, find_levels, is_record_file
 from dnnlib.errors import MissingFile, UserError
 
 # What the official program knew by name, for record files do not say it.
@@ -67,6 +68,22 @@ def open_records(directory: Path, resolution: int | None = None) -> RecordSet:
         shard_digests=_shard_digests(manifest, level),
         manifest=manifest,
     )
+
+
+def holds_data_set(directory: Path) -> bool:
+    """Say whether a directory holds a prepared data set, or what is left of one.
+
+    A dataset.json alone may be a table of labels, as StyleGAN2-ADA has it beside images.
+    """
+    if not directory.is_dir():
+        return False
+    if any(is_record_file(path.name) for path in directory.iterdir()):
+        return True
+    try:
+        manifest = json.loads((directory / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and "shards" in manifest
 
 
 def locate_images(counts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -197,8 +214,8 @@ def _side_labels(directory: Path, level: Level, counts: list[int]) -> np.ndarray
         )
     if not _filled_in_turn(counts):
         raise UserError(
-            f"{path}: the shards are not filled in turn, so its labels cannot be told which image "
-            "they belong to; remove it to do without labels"
+            f"{path}: the shards are not filled in turn, so which image a label belongs to is not "
+            "known; remove it to do without labels"
         )
     return labels[:total]
 

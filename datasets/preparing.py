@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -64,6 +64,7 @@ def prepare(
     try:
         with locked(workspace):
             opened = open_source(source, workspace, read_as=read_as, out=out)
+            opened.remarks += find_sizes(item.name for item in opened.items())
             labeller = choose_labeller(order.labels, opened)
             for remark in (
                 *(f"{opened.path}: {remark}" for remark in opened.remarks),
@@ -149,6 +150,28 @@ def _unusable(source: Source, known: Collection[str]) -> list[list[str]]:
         [printable(item.name), item.content.reason]
         for item in source.items()
         if isinstance(item.content, Unusable) and printable(item.name) not in known
+    ]
+
+
+def find_sizes(names: Iterable[str]) -> list[str]:
+    """Return a remark if folders called after sizes (128, images256x256) hold files of one name.
+
+    Then these are, in all likelihood, sizes of the same images, of which each is taken.
+    """
+    files: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}  # how many, sum of their hashes
+    for name in names:
+        *above, folder, file = ["", *name.split("/")]
+        sizes = [int(size) for size in re.findall(r"\d+", folder)]
+        if sizes and all(size >= 16 and size & (size - 1) == 0 for size in sizes):
+            alike = files.setdefault(("/".join(above), re.sub(r"\d+", "#", folder)), {})
+            count, total = alike.get(folder, (0, 0))
+            alike[folder] = (count + 1, total + hash(file.rpartition(".")[0]))
+    return [
+        f"its folders {' and '.join(map(printable, sorted(alike)))} hold files of the same names; "
+        "if they are sizes of the same images, give one of these folders as SOURCE (now all are "
+        "taken)"
+        for alike in files.values()
+        if len(alike) > 1 and len(set(alike.values())) == 1
     ]
 
 

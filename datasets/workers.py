@@ -4,6 +4,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -40,9 +41,18 @@ def convert_in_order(
     for name, value in _WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # Fresh processes, not forks: the caller may have started threads (TensorFlow's, for example).
-    executor = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
+    try:
+        executor = ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), initializer=_start_worker
+        )
+    except (OSError, NotImplementedError, ImportError) as error:  # no /dev/shm, for example
+        print(
+            f"worker processes cannot be started here ({error}); working in one process",
+            file=sys.stderr,
+        )
+        for portion in portions:
+            yield from convert_all(portion, preparation)
+        return
     try:
         waiting = deque()
         for portion in portions:

@@ -1,4 +1,8 @@
-"""Safe unpacking of zip and tar archives that come from elsewhere."""
+"""Safe unpacking of zip and tar archives that come from elsewhere.
+
+Ours around zipfile and tarfile, because the latter takes a damaged header for the archive's end,
+and neither bounds what is unpacked.
+"""
 
 import bz2
 import gzip
@@ -145,7 +149,7 @@ class _SmallReads:
 
 
 def _check_end(file: IO[bytes]) -> None:
-    """Tell the true end of a tar from a broken header, which tarfile takes for the end as well.
+    """Distinguish the end of a tar from a broken header, which tarfile takes for the end, too.
 
     file: at the block where tarfile stopped. Raises tarfile.ReadError where that is no end mark,
     or where something follows it. Reading all makes a decompressor compare its checksum.

@@ -8,7 +8,7 @@ from pathlib import Path
 from dnnlib.errors import UserError
 
 VARIABLE = "GANSFORMER_CACHE"
-_told: set[str] = set()
+_said: set[str] = set()
 
 
 def cache_directory(name: str) -> Path:
@@ -31,8 +31,8 @@ def cache_directory(name: str) -> Path:
             f"written; set {VARIABLE} to a folder that can"
         ) from error
     message = f"the home folder ({home}) cannot be written; keeping files in {folder}"
-    if message not in _told:
-        _told.add(message)
+    if message not in _said:
+        _said.add(message)
         print(f"{message} (set {VARIABLE} to choose another place)", file=sys.stderr)
     return folder / name
 

@@ -5,6 +5,7 @@ import errno
 import itertools
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -110,6 +111,11 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
     is a fault of ours and keeps its traceback (status 1).
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files may be any bytes, terminals strict
+            stream.reconfigure(errors="backslashreplace")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # so while a script imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(arguments)
     except UserError as error:
@@ -135,6 +141,7 @@ _REMEDIES = {
     errno.EROFS: "this file system is read-only; choose another place",
     errno.ENOENT: "no such file or directory; check the path",
     errno.ENOTDIR: "a part of this path is a file, not a directory; choose another place",
+    errno.EEXIST: "a file of this name is in the way; choose another place",
     errno.EISDIR: "this is a directory; a file is needed",
 }
 

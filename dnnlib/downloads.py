@@ -1,5 +1,8 @@
 """Verified downloads of files that the project does not ship.
 
+Ours, because files of many gigabytes must continue over days, mirrors and Google Drive's pages, and
+never be taken for whole before their checksum was seen.
+
 Nothing here runs at import. A download goes into `FILE.part`, is continued after an interruption,
 and becomes `FILE` only after its size and checksum were found right.
 """
@@ -287,8 +290,8 @@ class _Download:
         if not continues and response.status_code != 200:
             self._restart()
             raise _Interrupted("the server does not continue where the transfer stopped")
-        told = span.rpartition("/")[2] if continues else headers.get("Content-Length", "")
-        total = self._find_total(told, is_chunked="Transfer-Encoding" in headers)
+        announced = span.rpartition("/")[2] if continues else headers.get("Content-Length", "")
+        total = self._find_total(announced, is_chunked="Transfer-Encoding" in headers)
         if continues:
             self._is_mixed = True
         else:
@@ -303,15 +306,15 @@ class _Download:
         if total is not None and self._size < total:
             raise _Interrupted(f"the connection was cut after {self._size} of {total} bytes")
 
-    def _find_total(self, told: str, *, is_chunked: bool) -> int | None:
+    def _find_total(self, announced: str, *, is_chunked: bool) -> int | None:
         """Return the size of the whole file; None if only the end of the body will tell."""
         size = self._artefact.size
-        if told.isdecimal():
-            if size not in (None, int(told)):
-                raise _MirrorFailed(f"offers {told} bytes instead of {size}")
-            return int(told)
+        if announced.isdecimal():
+            if size not in (None, int(announced)):
+                raise _MirrorFailed(f"offers {announced} bytes instead of {size}")
+            return int(announced)
         if size is None and not self._artefact.checksums and not is_chunked:
-            raise _MirrorFailed("tells no size, so that a cut could not be noticed")
+            raise _MirrorFailed("announces no size, so that a cut could not be noticed")
         return size
 
     def _append(self, response: requests.Response, total: int | None) -> Iterator[None]:

@@ -94,7 +94,7 @@ def lock(file: IO, *, wait: bool) -> bool:
     """Keep other processes out until `file` is closed; say whether that is possible here.
 
     Raises BlockingIOError if another process holds the lock, unless `wait`. File systems without
-    locks (Lustre without -o flock, NFS without lockd, some FUSE) are told of in one line, and the
+    locks (Lustre without -o flock, NFS without lockd, some FUSE) are reported in one line, and the
     work goes on.
     """
     try:

@@ -1,9 +1,12 @@
-"""Reads a pickle of plain data (containers, texts, numbers, arrays, networks' states), inertly.
+"""Reads pickles of plain data (containers, texts, numbers, arrays, networks' states), inertly.
+
+Ours and not a library's, because it is what makes files of strangers safe to open: official
+TensorFlow-1 checkpoints here, PyTorch's files in `metrics.networks.torch_files`.
 
 Nothing from the file is executed. The file is not given to `pickle.load` at all: `pickletools`
 splits it into operations, and the few operations that make data are carried out by this module. A
 name such as `os.system` is looked up in a table of a dozen names, each of which stands for an inert
-record.
+record. `PickleReader` carries out what all pickles have; its kinds know the names of one format.
 
 `pickle.Unpickler` with a strict `find_class` would be as safe against code, but not against sizes:
 it reserves memory for a length before it has read it (a memo index of four bytes costs 64 GB).
@@ -26,7 +29,7 @@ _MAX_SCALAR_BYTES = 4096
 
 TORCH = "this is a PyTorch checkpoint; only TensorFlow-1 pickles of the official code are read"
 _DAMAGED = "the pickle is cut short or damaged"
-_UNTOUCHED = "nothing from the file was executed"
+UNTOUCHED = "nothing from the file was executed"
 
 
 class Refused(Exception):
@@ -46,28 +49,179 @@ class RawArray:
 
 
 def read_plain_pickle(data: bytes | mmap.mmap) -> Any:
-    """Return the object that a pickle describes, or raise `Refused`.
+    """Return the object that a pickle of an official checkpoint describes, or raise `Refused`.
 
     It consists of lists, tuples, dictionaries, texts, bytes, numbers, None, read-only NumPy arrays,
     `RawArray` and `RawNetwork`, but may still hold leftovers that are neither: check its types.
     """
-    machine = _Machine(len(data))
-    try:
-        # pickletools checks every length against what is left.
-        for number, (operation, argument, _) in enumerate(pickletools.genops(data)):
-            if number >= _MAX_OPERATIONS:
-                raise Refused("far more objects than an official checkpoint has")
-            machine.carry_out(operation.name, argument)
-        (result,) = machine.stack
-    except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
-        # Whatever a malformed stream can cause in the few lines that build data.
-        raise Refused(f"{_DAMAGED} ({printable(str(error))}); fetch it again") from None
-    return result
+    return _OfficialReader(len(data)).read(data)
 
 
 def printable(text: str) -> str:
     """Return untrusted text on one short line without control characters."""
     return ascii(text)[1:-1][:100]
+
+
+_MARK = object()
+_NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT")
+_TEXTS = ("BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
+_BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8")
+_LITERALS = frozenset(_NUMBERS + _TEXTS + _BYTES)
+
+
+class PickleReader:
+    """Carries out the data-making operations of one pickle and refuses all others.
+
+    Kinds say what the names of a format stand for, and what is made of them. They raise `Refused`
+    for all that they do not know, and may raise what malformed data causes in their few lines.
+    """
+
+    format = "plain data"  # for messages: what such files are
+
+    def __init__(self):
+        self.stack: list = []
+        self._memo: dict[int, Any] = {}
+
+    def read(self, data: bytes | mmap.mmap) -> Any:
+        """Return the object that the pickle in `data` describes; `Refused` if it is no plain data.
+
+        Of a mapped file, the pickle at its position is read, and the position is behind it then.
+        """
+        try:
+            # pickletools checks every length against what is left.
+            for number, (operation, argument, _) in enumerate(pickletools.genops(data)):
+                if number >= _MAX_OPERATIONS:
+                    raise Refused(f"far more objects than {self.format} have")
+                self.carry_out(operation.name, argument)
+            (result,) = self.stack
+        except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+            # Whatever a malformed stream can cause in the few lines that build data.
+            raise Refused(f"{_DAMAGED} ({printable(str(error))}); fetch it again") from None
+        return result
+
+    def look_up(self, module: str, name: str) -> Any:
+        """Return what a name of the file stands for: a record that can do nothing by itself."""
+        raise Refused(
+            f"refers to {printable(f'{module}.{name}')}, which is no part of {self.format}; "
+            f"{UNTOUCHED}"
+        )
+
+    def make_object(self, kind: Any, arguments: Any) -> Any:
+        """NEWOBJ: an object of the class that `kind` stands for."""
+        raise Refused(f"makes an object that {self.format} do not have")
+
+    def call(self, kind: Any, arguments: Any) -> Any:
+        """REDUCE: what the function that `kind` stands for makes of its arguments."""
+        raise Refused(f"calls something that {self.format} do not; {UNTOUCHED}")
+
+    def set_state(self, target: Any, state: Any) -> None:
+        """BUILD: the content of an object."""
+        raise Refused("sets the state of something that has none")
+
+    def load_outside(self, identifier: Any) -> Any:
+        """BINPERSID: something that is stored outside of the pickle."""
+        raise self._unknown("BINPERSID")
+
+    def carry_out(self, operation: str, argument: Any) -> None:
+        """Carry out one operation, given by its name in `pickletools`."""
+        stack = self.stack
+        if operation in _LITERALS:
+            stack.append(argument)
+            return
+        match operation:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case "MARK":
+                stack.append(_MARK)
+            case "POP":
+                stack.pop()
+            case "POP_MARK":
+                self._pop_mark()
+            case "DUP":
+                stack.append(stack[-1])
+            case "MEMOIZE" | "BINPUT" | "LONG_BINPUT":
+                self._memo[len(self._memo) if argument is None else argument] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(self._memo[argument])
+            case "APPEND":
+                self._append(self._pop(1))
+            case "APPENDS":
+                self._append(self._pop_mark())
+            case "SETITEM":
+                self._set_items(self._pop(2))
+            case "SETITEMS":
+                self._set_items(self._pop_mark())
+            case "BUILD":
+                self.set_state(stack[-2], stack.pop())
+            case _:
+                stack.append(self._make(operation, argument))
+
+    def _make(self, operation: str, argument: Any) -> Any:
+        """Return what an operation makes of its argument or of the top of the stack."""
+        match operation:
+            case "NONE":
+                return None
+            case "NEWTRUE" | "NEWFALSE":
+                return operation == "NEWTRUE"
+            case "BYTEARRAY8":
+                return bytes(argument)
+            case "EMPTY_LIST":
+                return []
+            case "EMPTY_DICT":
+                return {}
+            case "EMPTY_TUPLE":
+                return ()
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                return self._pop(int(operation[-1]))
+            case "TUPLE":
+                return tuple(self._pop_mark())
+            case "GLOBAL":
+                return self._look_up(*argument.split(" ", 1))
+            case "STACK_GLOBAL":
+                return self._look_up(*self._pop(2))
+            case "NEWOBJ":
+                return self.make_object(*self._pop(2))
+            case "REDUCE":
+                return self.call(*self._pop(2))
+            case "BINPERSID":
+                return self.load_outside(self.stack.pop())
+        raise self._unknown(operation)
+
+    def _unknown(self, operation: str) -> Refused:
+        return Refused(
+            f"uses the pickle operation {operation}, which {self.format} do not have; {UNTOUCHED}"
+        )
+
+    def _look_up(self, module: Any, name: Any) -> Any:
+        if type(module) is not str or type(name) is not str:
+            raise Refused(_DAMAGED)
+        return self.look_up(module, name)
+
+    def _pop(self, count: int) -> tuple:
+        """Remove and return the top of the stack."""
+        return tuple(self.stack.pop() for _ in range(count))[::-1]
+
+    def _pop_mark(self) -> list:
+        """Remove and return what lies above the last mark."""
+        items = []
+        while (item := self.stack.pop()) is not _MARK:
+            items.append(item)
+        return items[::-1]
+
+    def _append(self, items: Sequence) -> None:
+        target = self.stack[-1]
+        if type(target) is not list:
+            raise Refused("adds items to something that is no list")
+        target.extend(items)
+
+    def _set_items(self, items: Sequence) -> None:
+        target = self.stack[-1]
+        if type(target) is not dict:
+            raise Refused("sets items of something that is no dictionary")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if type(key) not in (str, int):  # also keeps hashing cheap: no nested tuples
+                raise Refused("has a dictionary key that is neither a text nor a number")
+            target[key] = value
 
 
 class _Name(enum.Enum):
@@ -103,19 +257,6 @@ _NAMES = {
 }
 
 
-def _look_up(module: Any, name: Any) -> _Name:
-    if type(module) is not str or type(name) is not str:
-        raise Refused(_DAMAGED)
-    if (module, name) in _NAMES:
-        return _NAMES[module, name]
-    if module.split(".")[0] in ("torch", "torch_utils", "torchvision"):
-        raise Refused(TORCH)
-    raise Refused(
-        f"refers to {printable(f'{module}.{name}')}, which is no part of an official checkpoint; "
-        f"{_UNTOUCHED}"
-    )
-
-
 @dataclass(frozen=True)
 class _RawDtype:
     """Stand-in for a NumPy dtype: its code without byte order, such as `f4`."""
@@ -132,117 +273,39 @@ class _RawDtype:
         # "=" is the order of the machine that wrote the file; all official files are little-endian.
 
 
-_MARK = object()
-_NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT")
-_TEXTS = ("BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
-_BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8")
-_LITERALS = frozenset(_NUMBERS + _TEXTS + _BYTES)
+class _OfficialReader(PickleReader):
+    """Knows the names in official checkpoints, and NumPy's arrays."""
 
-
-class _Machine:
-    """Carries out the data-making operations of one pickle stream and refuses all others."""
+    format = "official checkpoints"
 
     def __init__(self, spare_bytes: int):
-        self.stack: list = []
-        self._memo: dict[int, Any] = {}
+        super().__init__()
         self._spare_bytes = spare_bytes  # what texts may take again when turned into bytes
 
-    def carry_out(self, operation: str, argument: Any) -> None:
-        """Carry out one operation, given by its name in `pickletools`."""
-        stack = self.stack
-        if operation in _LITERALS:
-            stack.append(argument)
-            return
-        match operation:
-            case "PROTO" | "FRAME" | "STOP":
-                pass
-            case "MARK":
-                stack.append(_MARK)
-            case "POP":
-                stack.pop()
-            case "POP_MARK":
-                self._pop_mark()
-            case "DUP":
-                stack.append(stack[-1])
-            case "MEMOIZE" | "BINPUT" | "LONG_BINPUT":
-                self._memo[len(self._memo) if argument is None else argument] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(self._memo[argument])
-            case "APPEND":
-                self._append(self._pop(1))
-            case "APPENDS":
-                self._append(self._pop_mark())
-            case "SETITEM":
-                self._set_items(self._pop(2))
-            case "SETITEMS":
-                self._set_items(self._pop_mark())
-            case "BUILD":
-                self._set_state(stack.pop(), stack[-1])
-            case _:
-                stack.append(self._make(operation, argument))
-
-    def _make(self, operation: str, argument: Any) -> Any:
-        """Return what an operation makes of its argument or of the top of the stack."""
-        match operation:
-            case "NONE":
-                return None
-            case "NEWTRUE" | "NEWFALSE":
-                return operation == "NEWTRUE"
-            case "BYTEARRAY8":
-                return bytes(argument)
-            case "EMPTY_LIST":
-                return []
-            case "EMPTY_DICT":
-                return {}
-            case "EMPTY_TUPLE":
-                return ()
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                return self._pop(int(operation[-1]))
-            case "TUPLE":
-                return tuple(self._pop_mark())
-            case "GLOBAL":
-                return _look_up(*argument.split(" ", 1))
-            case "STACK_GLOBAL":
-                return _look_up(*self._pop(2))
-            case "NEWOBJ":
-                return _make_object(*self._pop(2))
-            case "REDUCE":
-                return self._call(*self._pop(2))
+    def look_up(self, module: str, name: str) -> _Name:
+        """Return what a name stands for."""
+        if (module, name) in _NAMES:
+            return _NAMES[module, name]
+        if module.split(".")[0] in ("torch", "torch_utils", "torchvision"):
+            raise Refused(TORCH)
         raise Refused(
-            f"uses the pickle operation {operation}, which official checkpoints do not have; "
-            f"{_UNTOUCHED}"
+            f"refers to {printable(f'{module}.{name}')}, which is no part of an official "
+            f"checkpoint; {UNTOUCHED}"
         )
 
-    def _pop(self, count: int) -> tuple:
-        """Remove and return the top of the stack."""
-        return tuple(self.stack.pop() for _ in range(count))[::-1]
+    def make_object(self, kind: Any, arguments: Any) -> RawNetwork | dict:
+        """NEWOBJ: an empty network or dictionary."""
+        if type(arguments) is tuple and not arguments:
+            if kind is _Name.NETWORK:
+                return RawNetwork()
+            if kind is _Name.DICTIONARY:
+                return {}
+        raise Refused("makes an object that no official checkpoint has")
 
-    def _pop_mark(self) -> list:
-        """Remove and return what lies above the last mark."""
-        items = []
-        while (item := self.stack.pop()) is not _MARK:
-            items.append(item)
-        return items[::-1]
-
-    def _append(self, items: Sequence) -> None:
-        target = self.stack[-1]
-        if type(target) is not list:
-            raise Refused("adds items to something that is no list")
-        target.extend(items)
-
-    def _set_items(self, items: Sequence) -> None:
-        target = self.stack[-1]
-        if type(target) is not dict:
-            raise Refused("sets items of something that is no dictionary")
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if type(key) not in (str, int):  # also keeps hashing cheap: no nested tuples
-                raise Refused("has a dictionary key that is neither a text nor a number")
-            target[key] = value
-
-    def _call(self, kind: Any, arguments: Any) -> Any:
+    def call(self, kind: Any, arguments: Any) -> Any:
         """REDUCE: one of the known ways to make an array, a number, a dictionary or bytes."""
         if not isinstance(kind, _Name) or type(arguments) is not tuple:
-            raise Refused(f"calls something that official checkpoints do not; {_UNTOUCHED}")
+            raise Refused(f"calls something that official checkpoints do not; {UNTOUCHED}")
         match kind:
             case _Name.RECONSTRUCT if len(arguments) == 3 and arguments[0] is _Name.ARRAY:
                 return RawArray()
@@ -258,9 +321,9 @@ class _Machine:
                 return b""
             case _Name.ENCODE if len(arguments) == 2 and arguments[1] in ("latin1", "latin-1"):
                 return self._to_bytes(arguments[0])  # how Python 3 writes bytes into protocol 2
-        raise Refused(f"calls something in a way that official checkpoints do not; {_UNTOUCHED}")
+        raise Refused(f"calls something in a way that official checkpoints do not; {UNTOUCHED}")
 
-    def _set_state(self, state: Any, target: Any) -> None:
+    def set_state(self, target: Any, state: Any) -> None:
         """BUILD: the content of a network, an array or an array type."""
         if type(target) is RawNetwork and type(state) is dict:
             target.state = state
@@ -300,16 +363,6 @@ class _Machine:
         if self._spare_bytes < 0:
             raise Refused("would take far more memory than its size allows")
         return content.encode("latin1")
-
-
-def _make_object(kind: Any, arguments: Any) -> RawNetwork | dict:
-    """NEWOBJ: an empty network or dictionary."""
-    if type(arguments) is tuple and not arguments:
-        if kind is _Name.NETWORK:
-            return RawNetwork()
-        if kind is _Name.DICTIONARY:
-            return {}
-    raise Refused("makes an object that no official checkpoint has")
 
 
 def _make_dtype(code: Any, *_flags: Any) -> _RawDtype:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from dnnlib.cache import cache_directory
 from dnnlib.downloads import Artefact, fetch
 from dnnlib.errors import UserError
 
 SHIPPED = Path(__file__).resolve().parent / "pretrained"
-CACHE = Path.home() / ".cache" / "gansformer" / "models"
 
 _DRIVE = {
     "clevr-256": "1sYtuNEi0HGBH1F8GW2JlF4mCRGGrtZa9",
@@ -50,4 +50,4 @@ def fetch_model(name: str) -> Path:
         md5=None,
         note="published by the GANformer authors without a checksum",
     )
-    return fetch(artefact, CACHE)
+    return fetch(artefact, cache_directory("models"))

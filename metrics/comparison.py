@@ -33,7 +33,7 @@ class Comparison:
 
     directory: of weights and cached statistics. from_file: weights by network name.
     cache: whether features of real images are kept. allow_small: give a Frechet distance also
-    where there are fewer images than feature dimensions. report: told what is noteworthy.
+    where there are fewer images than feature dimensions. report: called with what is noteworthy.
     """
 
     directory: Path = dataclasses.field(default_factory=lambda: cache_directory("metrics"))
@@ -42,7 +42,7 @@ class Comparison:
     allow_small: bool = False
     report: Callable[[str], None] = print
     networks: dict[str, FeatureNetwork] = dataclasses.field(default_factory=dict)
-    _told: set[str] = dataclasses.field(default_factory=set)
+    _reported: set[str] = dataclasses.field(default_factory=set)
     _memory: dict[Path, Gaussian | np.ndarray] = dataclasses.field(default_factory=dict)
 
     def evaluate(
@@ -52,7 +52,7 @@ class Comparison:
         self._check_cache()
         for side in (real, fake):
             for line in getattr(side, "left_aside", LeftAside()).describe():
-                self._tell(f"{side.name}: left aside: {line}")
+                self._report_once(f"{side.name}: left aside: {line}")
         for name in dict.fromkeys(metric.kind.network for metric in metrics):
             if name not in self.networks:
                 source = self.from_file.get(name) or self.from_file.get(name.partition("-")[0])
@@ -92,7 +92,7 @@ class Comparison:
             except ValueError as error:
                 raise UserError(f"{metric.name} cannot be computed: {error}") from error
             if need.form == "statistics":
-                self._tell_rank(metric, real_values[need], fake_values[need])
+                self._report_rank(metric, real_values[need], fake_values[need])
         return values
 
     def _real_features(
@@ -120,20 +120,22 @@ class Comparison:
         """Yield images; say if transparency is seen."""
         for image in side.images(count):
             if image.shape[-1] == 4:
-                self._tell(f"{side.name}: images with transparency are compared on white")
+                self._report_once(f"{side.name}: images with transparency are compared on white")
             yield image
 
     def _check_cache(self) -> None:
         """Find out before the long work whether its results can be kept."""
         if self.cache and not is_writable(self._entries):
             self.cache = False
-            self._tell(f"{self._entries} cannot be written; statistics of real images are not kept")
+            self._report_once(
+                f"{self._entries} cannot be written; statistics of real images are not kept"
+            )
 
     def _recall(self, key: dict[str, Any]) -> Gaussian | np.ndarray | None:
         path = entry_path(self._entries, key)
         if path not in self._memory and self.cache and (entry := load_entry(self._entries, key)):
             self._memory[path], made = entry
-            self._tell(f"using cached {key['form']} of {key['data']}, made {made}: {path}")
+            self._report_once(f"using cached {key['form']} of {key['data']}, made {made}: {path}")
         return self._memory.get(path)
 
     def _keep(self, key: dict[str, Any], value: Gaussian | np.ndarray) -> None:
@@ -141,10 +143,10 @@ class Comparison:
         if self.cache:
             save_entry(self._entries, key, value)
 
-    def _tell(self, message: str) -> None:
+    def _report_once(self, message: str) -> None:
         """Report, each message once."""
-        if message not in self._told:
-            self._told.add(message)
+        if message not in self._reported:
+            self._reported.add(message)
             self.report(message)
 
     @property
@@ -187,7 +189,7 @@ class Comparison:
         for side in sides:
             number = metric.count if side.count is None else min(metric.count, side.count)
             if side.count is not None and side.count < metric.count:
-                self._tell(f"{metric.name}: {side.name} has only {side.count} images")
+                self._report_once(f"{metric.name}: {side.name} has only {side.count} images")
             self._check_number(metric, side.name, number)
             if form == "statistics" and number <= dimension and not self.allow_small:
                 raise UserError(
@@ -200,7 +202,7 @@ class Comparison:
                 f"{metric.name}: {fake.name} has {fake.count} images; use --num {fake.count}"
             )
         if metric.count != OFFICIAL_COUNT and "-" not in metric.family:
-            self._tell(f"{metric.name}: published values are of {OFFICIAL_COUNT} images")
+            self._report_once(f"{metric.name}: published values are of {OFFICIAL_COUNT} images")
 
     def _check_number(self, metric: Metric, name: str, number: int) -> None:
         """Refuse or mark a metric of too few images."""
@@ -216,7 +218,7 @@ class Comparison:
                 f"gives {number}"
             )
         if family == "is" and number < IS_SPLITS * FEW:
-            self._tell(
+            self._report_once(
                 f"{metric.name}: splits of only {number // IS_SPLITS} images; the score cannot "
                 "exceed that and grows with it (published values: 5000)"
             )
@@ -225,16 +227,16 @@ class Comparison:
                 raise UserError(f"{metric.name}: needs 3 images or more; {name} gives {number}")
             size = choose_subset_size(number)
             if size < FEW:
-                self._tell(
+                self._report_once(
                     f"{metric.name}: subsets of only {size} images (published values: 1000); the "
                     "value is right on average, its spread is large"
                 )
 
-    def _tell_rank(self, metric: Metric, real: Gaussian, fake: Gaussian) -> None:
+    def _report_rank(self, metric: Metric, real: Gaussian, fake: Gaussian) -> None:
         for side, gaussian in (("real", real), ("generated", fake)):
             rank, dimension = covariance_rank(gaussian.covariance), len(gaussian.mean)
             if rank < dimension:
-                self._tell(
+                self._report_once(
                     f"{metric.name}: the {side} images' covariance has rank {rank} of {dimension}"
                 )
 

@@ -10,6 +10,11 @@ is enough; their values cannot be compared with FID and the others. With a netwo
 model or SavedModel given by --from-file custom=PATH: fd-custom50k, kd-custom50k, pr-..., dc-...
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until run(): Ctrl-C ends imports without a word
+
 import sys
 from pathlib import Path
 
@@ -17,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib.cache import cache_directory  # noqa: E402
 from dnnlib.cli import ArgumentParser, run  # noqa: E402
+from dnnlib.image_files import composite_colour  # noqa: E402
 from dnnlib.numbers import WholeNumber, finite_float, seed  # noqa: E402
 from dnnlib.quiet import import_tensorflow  # noqa: E402
 
@@ -49,6 +55,12 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--mirror", action="store_true", help="mirror half of the real images (data.mirror runs)"
+    )
+    parser.add_argument(
+        "--alpha",
+        default="drop",
+        help="transparency of images in folders: drop (colours as stored) or composite:COLOUR; "
+        "data sets and generators with transparency are always seen on white",
     )
     parser.add_argument(
         "--allow-small",
@@ -93,6 +105,8 @@ def main(arguments: list[str]) -> None:
     from metrics.networks.catalogue import parse_weight_files
     from training.measure.evaluation import EvaluationOptions, evaluate_models
 
+    if options.alpha != "drop":
+        composite_colour(options.alpha)
     comparison = Comparison(
         directory=options.cache or cache_directory("metrics"),
         from_file=parse_weight_files(options.from_file),
@@ -113,6 +127,7 @@ def main(arguments: list[str]) -> None:
                 psi=options.psi,
                 noise=options.noise,
                 mirror=options.mirror,
+                alpha=options.alpha,
                 out=options.out,
                 dtype=computing.dtype,
             ),

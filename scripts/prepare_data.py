@@ -13,6 +13,11 @@ An interrupted run continues when the same command is given again. And to look a
   prepare_data.py compare DIR DIR                 differences image by image
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until run(): Ctrl-C ends imports without a word
+
 import argparse
 import sys
 from pathlib import Path

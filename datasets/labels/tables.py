@@ -327,7 +327,7 @@ def _find_names(rows: Iterable[list[str]], header: list[str], images: ImageNames
         for (exact, found), cell in zip(matches, row, strict=False):
             try:
                 place = images.find(cell)
-            except UserError:  # fits several; which column this is can be told all the same
+            except UserError:  # fits several; which column this is shows all the same
                 found.add(cell)
                 continue
             if place is not None:
@@ -348,20 +348,25 @@ def _find_names(rows: Iterable[list[str]], header: list[str], images: ImageNames
 def _is_header(first: list[str], place: int, sample: list[list[str]], images: ImageNames) -> bool:
     """Say whether the first line names columns: its cell among the names is no image."""
     cell = first[place]
-    try:
-        if images.find(cell) is not None or has_file_ending(cell):
-            return False
-    except UserError:  # it fits several images
+    if has_file_ending(cell):
         return False
-    if cell.lower() in _NAME_COLUMNS or not sample:
+    try:
+        is_image = images.find(cell) is not None
+    except UserError:  # it fits several images
+        is_image = True
+    if cell.lower() in _NAME_COLUMNS and not is_image:
         return True
-    # The name of an image that the source lacks, perhaps: then its labels are as all others are.
-    others = [index for index in range(len(first)) if index != place]
-    return not all(
-        any(index < len(row) and row[index] == first[index] for row in sample)
-        or (_is_number(first[index]) and all(_is_number(row[index]) for row in sample[:20]))
-        for index in others
-    )
+    if is_image and cell.lower() not in _NAME_COLUMNS:
+        return False
+    # An image called "image", or one that the source lacks: then its labels are as all others are.
+    return not all(_is_like(first, sample, n) for n in range(len(first)) if n != place)
+
+
+def _is_like(first: list[str], sample: list[list[str]], index: int) -> bool:
+    """Say whether the first cell of a column is like those below it."""
+    below = [row[index] for row in sample if index < len(row)]
+    is_number = _is_number(first[index]) and all(map(_is_number, below[:20]))
+    return bool(below) and (first[index] in below or is_number)
 
 
 def _is_number(cell: str) -> bool:

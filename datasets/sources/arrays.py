@@ -244,7 +244,7 @@ def is_array_file(path: Path) -> bool:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
         except (*DAMAGE, NotImplementedError):
-            return False  # which is told where it is read as an archive of images
+            return False  # which is said where it is read as an archive of images
         return bool(names) and all(name.endswith(".npy") for name in names)
     with open(path, "rb") as file:
         return file.read(6) == b"\x93NUMPY"

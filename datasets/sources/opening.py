@@ -20,6 +20,14 @@ from dnnlib.errors import MissingFile, UserError, suggest
 from dnnlib.image_folders import printable
 
 KINDS = ("images", "records", "lmdb")  # how a folder or archive can be read
+_NOT_READ = {
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\x1f\x9d": "compress",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"Rar!": "RAR",
+    b"LZIP": "lzip",
+}
 _MANY = 1000  # images that are counted before a message just says "many"
 
 
@@ -100,9 +108,12 @@ def _open_file(path: Path, workspace: Path, read_as: str | None) -> Source:
         archive = TarArchive(path, workspace)
         return _look_inside(archive, archive.plain, workspace, read_as)
     with open(path, "rb") as file:
-        start = file.read(4)
+        start = file.read(6)
+    for mark, packing in _NOT_READ.items():
+        if start.startswith(mark):
+            raise UserError(f"{path}: packed with {packing}; unpack it and give the folder")
     endings = path.name.lower().split(".")[1:]
-    if start == b"PK\3\4" or "zip" in endings or "tar" in endings:
+    if start.startswith(b"PK\3\4") or "zip" in endings or "tar" in endings:
         raise UserError(f"{path}: damaged archive, or cut off; get it again")
     raise UserError(
         f"{path}: not a kind of source that is known (a folder, a zip or tar file, LMDB, HDF5, "

@@ -39,7 +39,7 @@ class Source:
         return []
 
     def identity(self) -> str:
-        """Return what tells this source from another without reading all of it."""
+        """Return what distinguishes this source from others without reading all of it."""
         raise NotImplementedError
 
     def state(self) -> str:

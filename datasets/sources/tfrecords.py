@@ -8,7 +8,7 @@ import numpy as np
 
 from datasets.opening import locate_images, open_records
 from datasets.records import RecordError, parse_message
-from datasets.shards import is_record_file
+from datasets.shards import find_levels, is_record_file
 from datasets.sources.item import MOST_BYTES, Item, read_slice
 from datasets.sources.source import Source, file_identity, state_of
 from dnnlib.image_files import ImageError
@@ -43,6 +43,12 @@ class RecordDirectory(Source):
     def __init__(self, path: Path):
         super().__init__(path)
         self._records = open_records(path.parent if path.is_file() else path)
+        others = [level.resolution for level in find_levels(self._records.directory)]
+        if len(set(others)) > 1:
+            self.remarks.append(
+                f"holds each image in {', '.join(map(str, others))}; those of "
+                f"{self._records.resolution} are read"
+            )
         self._counts = [len(file) for file in self._records.files]
         self.ratio = self._records.ratio
         self.label_names = self._records.label_names or None

@@ -12,7 +12,6 @@ and build.json (what it was made from, and the library's digest, so that a damag
 import fcntl
 import hashlib
 import json
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from dnnlib.cache import cache_directory
 from dnnlib.errors import UserError, suggest
 from dnnlib.ops.build import (
     LIBRARY_NAME,
@@ -152,8 +152,7 @@ class Library:
 
 def cache_folder() -> Path:
     """Return the folder that holds compiled libraries, one folder each."""
-    override = os.environ.get("GANSFORMER_CACHE")
-    return (Path(override) if override else Path("~/.cache/gansformer").expanduser()) / "ops"
+    return cache_directory("ops")
 
 
 def find_or_build(toolchain: Toolchain | None = None) -> Library:

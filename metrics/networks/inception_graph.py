@@ -3,6 +3,9 @@
 The architecture is that of Szegedy et al. 2015, "Rethinking the Inception Architecture for Computer
 Vision", as published for classification into 1008 classes. Unlike the later ones of Keras and
 torchvision it takes the maximum, not the average, in the pool branch of its last block.
+
+A description of ours rather than keras.applications' layers: those are what the tests compare it
+with, and the names of the weights in all known files follow from it.
 """
 
 from collections.abc import Iterator

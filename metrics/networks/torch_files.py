@@ -1,14 +1,12 @@
 """Reads the arrays of PyTorch files without PyTorch, and without executing anything in them.
 
 Three forms: state dictionaries of old and of new `torch.save`, and TorchScript archives. Their
-pickles are read by Python's own unpickler, which here finds no name outside a short table; what
-the names stand for are records without effect.
+pickles are read by `dnnlib.plain_pickle`; what the names in them stand for is known here.
 """
 
-import io
-import pickle
+import enum
+import mmap
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
+from dnnlib.plain_pickle import UNTOUCHED, PickleReader, Refused, printable
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _MAX_PICKLE_BYTES = 64 * 2**20
@@ -44,16 +43,13 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
         return {name: tensor.resolve() for name, tensor in _flatten(root)}
     except OSError:
         raise
-    except _Refused as reason:
-        raise UserError(f"{path}: {reason}; nothing from the file was executed") from None
+    except Refused as reason:
+        untouched = "" if UNTOUCHED in str(reason) else f"; {UNTOUCHED}"
+        raise UserError(f"{path}: {reason}{untouched}") from None
     except Exception as error:  # whatever a damaged pickle can cause
         raise UserError(
             f"{path}: not a PyTorch file, or a damaged one ({type(error).__name__}); fetch it again"
         ) from None
-
-
-class _Refused(Exception):
-    """The file holds what no file of weights needs; the message says what."""
 
 
 @dataclass
@@ -86,51 +82,82 @@ class _Tensor:
 
 
 class _Module:
-    """Stand-in for a class of a TorchScript archive: takes its state, runs nothing."""
+    """Stand-in for an object of a TorchScript archive: holds its state, runs nothing."""
 
     state: Any = None
 
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
+
+class _Name(enum.Enum):
+    """What a name in the file stands for."""
+
+    DICTIONARY = enum.auto()
+    LIST = enum.auto()
+    TENSOR = enum.auto()
+    PARAMETER = enum.auto()
+    MODULE = enum.auto()
 
 
-def _rebuild_tensor(storage, offset, size, stride, *_flags) -> _Tensor:
-    if not isinstance(storage, _Storage):
-        raise ValueError("a tensor without storage")
-    return _Tensor(storage, int(offset), tuple(map(int, size)), tuple(map(int, stride)))
-
-
-_NAMES: dict[tuple[str, str], Callable] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_flags: tensor,
+_NAMES: dict[tuple[str, str], _Name | np.dtype] = {
+    ("collections", "OrderedDict"): _Name.DICTIONARY,
+    ("torch._utils", "_rebuild_tensor_v2"): _Name.TENSOR,
+    ("torch._utils", "_rebuild_tensor"): _Name.TENSOR,
+    ("torch._utils", "_rebuild_parameter"): _Name.PARAMETER,
     **{
-        ("torch.jit._pickle", f"build_{kind}list"): list
+        ("torch.jit._pickle", f"build_{kind}list"): _Name.LIST
         for kind in ("int", "double", "bool", "tensor")
     },
+    **{("torch", name): np.dtype(code) for name, code in _STORAGES.items()},
 }
 
 
-class _Unpickler(pickle._Unpickler):  # the Python one: it reserves no memory for what is not there
-    """Knows the names of the table above, storages, and TorchScript classes as `_Module`."""
+class _Reader(PickleReader):
+    """Knows the names of the table above, storages, and TorchScript's classes as modules."""
 
-    def __init__(self, file, storage_of: Callable[[str, _Storage], None]):
-        super().__init__(file, encoding="utf-8")
+    format = "files of weights"
+
+    def __init__(self, storage_of: Callable[[str, _Storage], None]):
+        super().__init__()
         self._storage_of = storage_of
         self._storages: dict[str, _Storage] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
+    def look_up(self, module: str, name: str) -> _Name | np.dtype:
+        """Return what a name stands for."""
         if (module, name) in _NAMES:
             return _NAMES[module, name]
-        if module == "torch" and name in _STORAGES:
-            return np.dtype(_STORAGES[name])
         if module.split(".")[0] == "__torch__":
-            return _Module
-        printable = ascii(f"{module}.{name}")[1:-1][:100]
-        raise _Refused(f"refers to {printable}, which weights do not need")
+            return _Name.MODULE
+        raise Refused(f"refers to {printable(f'{module}.{name}')}, which weights do not need")
 
-    def persistent_load(self, identifier: Any) -> _Storage:
+    def make_object(self, kind: Any, arguments: Any) -> _Module:
+        """NEWOBJ: an empty module."""
+        if kind is _Name.MODULE and arguments == ():
+            return _Module()
+        return super().make_object(kind, arguments)
+
+    def call(self, kind: Any, arguments: Any) -> Any:
+        """REDUCE: a tensor, a list or a dictionary."""
+        match kind:
+            case _Name.TENSOR:
+                return _make_tensor(*arguments)
+            case _Name.PARAMETER:
+                return arguments[0]
+            case _Name.LIST if len(arguments) == 1 and type(arguments[0]) is list:
+                return arguments[0]
+            case _Name.DICTIONARY if arguments == ():
+                return {}
+            case _Name.DICTIONARY if len(arguments) == 1 and type(arguments[0]) is list:
+                return {str(key): value for key, value in arguments[0]}
+        return super().call(kind, arguments)
+
+    def set_state(self, target: Any, state: Any) -> None:
+        """BUILD: the content of a module; what a state dictionary knows of versions is left out."""
+        if type(target) is _Module:
+            target.state = state
+        elif type(target) is not dict:
+            super().set_state(target, state)
+
+    def load_outside(self, identifier: Any) -> _Storage:
+        """BINPERSID: a storage, by its key."""
         kind, dtype, key, _location, count = identifier[:5]
         if kind != "storage" or not isinstance(dtype, np.dtype):
             raise ValueError("an unknown kind of storage")
@@ -140,6 +167,12 @@ class _Unpickler(pickle._Unpickler):  # the Python one: it reserves no memory fo
             self._storages[key] = _Storage(dtype, int(count))
             self._storage_of(key, self._storages[key])
         return self._storages[key]
+
+
+def _make_tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_flags: Any) -> _Tensor:
+    if not isinstance(storage, _Storage):
+        raise ValueError("a tensor without storage")
+    return _Tensor(storage, int(offset), tuple(map(int, size)), tuple(map(int, stride)))
 
 
 def _read_zip(path: Path) -> Any:
@@ -154,17 +187,17 @@ def _read_zip(path: Path) -> Any:
             storage.data = np.frombuffer(archive.read(info), storage.dtype)
 
         if archive.getinfo(pickled).file_size > _MAX_PICKLE_BYTES:
-            raise _Refused("has an absurdly large table of contents")
-        return _Unpickler(io.BytesIO(archive.read(pickled)), load_storage).load()
+            raise Refused("has an absurdly large table of contents")
+        return _Reader(load_storage).read(archive.read(pickled))
 
 
 def _read_legacy(path: Path) -> Any:
     """magic, protocol, system, content, list of storages, then each storage with its length."""
     storages: dict[str, _Storage] = {}
-    with open(path, "rb") as file:
+    with open(path, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as file:
 
         def load() -> Any:
-            return _Unpickler(file, storages.__setitem__).load()
+            return _Reader(storages.__setitem__).read(file)
 
         if load() != _LEGACY_MAGIC:
             raise ValueError("another magic number")

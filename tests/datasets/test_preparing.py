@@ -25,12 +25,13 @@ from datasets.conversion import Task
 from datasets.demo import DEMO_ARCHIVE
 from datasets.journal import ShardWriter, locked
 from datasets.preparation import Order, Preparation
-from datasets.preparing import prepare
+from datasets.preparing import find_sizes, prepare
 from datasets.shards import RecordFile
 from datasets.sources.folder import Folder
 from datasets.workers import convert_in_order
 from dnnlib.errors import UserError
 from tests.datasets.conftest import ROOT, expect, prepare_data, run_script
+from tests.datasets.test_dataset import TINY
 
 SMALL = Preparation(resolution=16)
 
@@ -143,7 +144,7 @@ from pathlib import Path
 import datasets.job, datasets.journal
 from datasets.journal import ShardWriter, locked
 from datasets.preparation import Order, Preparation
-from datasets.preparing import prepare
+from datasets.preparing import find_sizes, prepare
 at, how, out, source = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 datasets.job.JOURNAL_EVERY_S = 0 if how == "often" else 1000
 write = datasets.journal.ShardWriter.write
@@ -643,3 +644,25 @@ def test_what_cannot_be_seen_has_no_influence_on_smaller_images(tmp_path, filter
     tight = {"lanczos": 0.02, "box": 1e-6, "area": 1e-6, "bicubic": 0.02}[filter]
     alpha = datasets.open_dataset(tmp_path / "set").read([0])[0][0][..., 3].mean() / 255
     assert alpha == pytest.approx(disc.mean(), abs=tight + 1 / 255)
+
+
+NAMES_OF_SIZES = {
+    "powers of two": (["128/a.png", "256/a.jpg", "128/b.png", "256/b.jpg"], True),
+    "FFHQ's": (["images1024x1024/0/a.png", "images64x64/0/a.png"], False),  # one level deeper
+    "with words": (["t128x128/a.png", "t64x64/a.png"], True),
+    "other names": (["128/a.png", "256/b.png"], False),
+    "videos": (["video1/a.png", "video2/a.png"], False),
+    "classes": (["cat/a.png", "dog/a.png"], False),
+    "one missing": (["64/a.png", "64/b.png", "128/a.png"], False),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES_OF_SIZES)
+def test_folders_that_seem_to_be_sizes_of_the_same_images_are_told(kind):
+    names, is_told = NAMES_OF_SIZES[kind]
+    assert bool(find_sizes(names)) == is_told
+
+
+def test_record_files_of_several_resolutions_say_which_are_read(tmp_path):
+    found = prepare_data(TINY, "--out", tmp_path / "set", "--resolution", 16)
+    assert found.returncode == 0 and "holds each image in 4, 8, 16; those of 16" in found.stderr

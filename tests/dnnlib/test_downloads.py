@@ -195,7 +195,7 @@ def test_cut_body_without_length(server, tmp_path):
 
 def test_cut_that_could_not_be_noticed(server, tmp_path):
     server.routes["/a"] = unmeasured(CONTENT)
-    assert "tells no size" in failure_of(unpublished(server, "/a"), tmp_path)
+    assert "announces no size" in failure_of(unpublished(server, "/a"), tmp_path)
 
 
 def test_chunked_body(server, tmp_path):

@@ -10,7 +10,6 @@ from PIL import Image
 
 import gansformer
 from dnnlib.cli import run
-from gansformer import catalogue
 from scripts.convert_checkpoint import main as convert
 from scripts.generate import main as generate
 from tests.dnnlib.official_files import official_modules  # noqa: F401 (a fixture)
@@ -127,8 +126,9 @@ def test_generate_refuses_a_malicious_pickle(tmp_path, capsys):
 
 def test_published_models_bring_their_ratio(tmp_path, monkeypatch):
     """The file of a catalogued model, here one of the golden files under its name."""
-    monkeypatch.setattr(catalogue, "CACHE", tmp_path)
-    (tmp_path / "clevr-256.pkl").write_bytes(DUPLEX.read_bytes())
+    monkeypatch.setenv("GANSFORMER_CACHE", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "clevr-256.pkl").write_bytes(DUPLEX.read_bytes())
     assert gansformer.load("clevr-256").details["ratio"] == 0.75
     convert(["clevr-256", "--out", str(tmp_path / "snapshot")])
     assert gansformer.load(tmp_path / "snapshot").details["ratio"] == 0.75

@@ -2,12 +2,18 @@
 
 import os
 import shutil
+import signal
 import struct
+import subprocess
+import sys
+import time
 import zipfile
 
 import pytest
 
-from tests.datasets.conftest import expect, prepare_data, run_script
+from dnnlib.numbers import FiniteNumber, WholeNumber
+from scripts.prepare_data import TOOLS, make_parser, make_tool_parser
+from tests.datasets.conftest import ROOT, expect, prepare_data, run_script
 
 OPTIONS = [
     (["--resolution", "48"], ["48", "power of two", "nearest is 32"]),
@@ -115,3 +121,91 @@ def test_places_that_cannot_be_written(pictures, prepared, tmp_path):
 def test_directory_without_permission(pictures, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     expect(prepare_data(pictures, "--out", tmp_path / "locked" / "set"), "no permission")
+
+
+def numbers_of(parser):
+    """Yield (option, its range) of every option that takes a number."""
+    for action in parser._actions:
+        if isinstance(action.type, (WholeNumber, FiniteNumber)):
+            yield action.option_strings[0], action.type
+        else:
+            assert action.type not in (int, float), f"{action.option_strings} has no range"
+
+
+def out_of_range(kind) -> list[str]:
+    values = ["nan", "inf", "-inf", "many", "", "1e999", "0x10"]
+    values += ["1.5"] if isinstance(kind, WholeNumber) else []
+    values += [str(kind.low - 1)] if kind.low is not None else []
+    values += [str(kind.high + 1)] if kind.high is not None else []
+    return values
+
+
+@pytest.mark.parametrize("tool", [None, *TOOLS])
+def test_every_number_has_a_range(pictures, prepared, tmp_path, tool):
+    """All options of the program and its tools, with values outside; nothing is written."""
+    parser = make_parser() if tool is None else make_tool_parser(tool)
+    start = [pictures, "--out", tmp_path / "new"]
+    if tool:
+        start = [tool, prepared, *([prepared] if tool == "compare" else [])]
+        start += ["--out", tmp_path / "new"] if tool == "extract" else []
+    before = sorted(tmp_path.rglob("*"))
+    for option, kind in numbers_of(parser):
+        for value in out_of_range(kind):
+            expect(prepare_data(*start, f"{option}={value}"), f"{option} {value}: use a ")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["grid", "grid.xyz", "grid.jpg", "folder.png"])
+def test_a_grid_that_cannot_be_written_is_told_before_anything_is_read(prepared, tmp_path, name):
+    (tmp_path / "folder.png").mkdir()
+    found = prepare_data("inspect", prepared, "--grid", tmp_path / name)
+    expect(found, name)
+    assert "reading" not in found.stderr
+
+
+def test_the_old_name_of_grid_works_and_is_told(prepared, tmp_path):
+    found = prepare_data("inspect", prepared, "--sheet", tmp_path / "a.png")
+    assert found.returncode == 0 and (tmp_path / "a.png").exists()
+    assert found.stderr.splitlines()[0] == "--sheet is now called --grid"
+
+
+def test_extract_refuses_what_is_there(prepared, tmp_path):
+    (tmp_path / "file").touch()
+    expect(prepare_data("extract", prepared, "--out", tmp_path / "file"), "already there")
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "latin-1:strict", "utf-8:strict"])
+def test_names_that_a_terminal_cannot_show(pictures, tmp_path, encoding):
+    folder = os.fsencode(tmp_path / "größe-日本")
+    os.mkdir(folder)
+    picture = next(pictures.rglob("*.webp")).read_bytes()
+    names = ["ä.png".encode(), b"\xff.png", "日本.png".encode(), b"bad\xfe.png", "bäd.png".encode()]
+    for name in names:
+        with open(folder + b"/" + name, "wb") as file:
+            file.write(b"none" if name.startswith(b"b") else picture)
+    script = ROOT / "scripts" / "prepare_data.py"
+    command = [sys.executable, script, folder, "--out", folder + b"/out", "--resolution", "8"]
+    found = subprocess.run(
+        command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}
+    )
+    assert found.returncode == 0, found.stderr
+    assert b"prepared: 3 images" in found.stdout and b"skipped 2" in found.stdout
+
+
+@pytest.mark.parametrize("script", ["prepare_data", "evaluate"])
+def test_ctrl_c_while_the_program_starts(tmp_path, script):
+    """At any instant of the first second: no traceback."""
+    path = ROOT / "scripts" / f"{script}.py"
+    for delay_s in (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5):
+        running = subprocess.Popen(
+            [sys.executable, str(path), "demo", "--out", str(tmp_path / "set")],
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            text=True,
+        )
+        time.sleep(delay_s)
+        running.send_signal(signal.SIGINT)
+        said = running.communicate(timeout=60)[1]
+        if any(words in said for words in ("import site", "frozen", "import signal")):
+            continue  # Python itself was starting
+        assert "Traceback" not in said, said

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,9 @@ import tensorflow as tf
 
 import datasets
 from datasets.dataset import Dataset
+from datasets.opening import holds_data_set
 from datasets.permutation import epoch_order
+from dnnlib.cache import is_writable
 from dnnlib.errors import UserError
 from gansformer.canvas import Canvas
 from gansformer.generation import Sampler, choose_generator
@@ -183,6 +186,7 @@ class EvaluationOptions:
     psi: float = 1.0
     noise: str = "random"
     mirror: bool = False
+    alpha: str = "drop"  # of images in folders; or "composite:COLOUR"
     out: Path | None = None
     dtype: tf.DType = tf.float32  # of the generator's feature maps
 
@@ -204,6 +208,8 @@ def evaluate_models(
         _refuse_generator_options(options)
     for model in models:
         started = time.monotonic()
+        path = options.out or _record_path(model)
+        _require_writable(path)
         fake, real, facts = _open_pair(model, data, options)
         values = comparison.evaluate(metrics, real, fake)
         record = {
@@ -220,8 +226,6 @@ def evaluate_models(
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
             "seconds": round(time.monotonic() - started, 1),
         }
-        path = options.out or _record_path(model)
-        path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         line = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
@@ -236,18 +240,26 @@ def _refuse_generator_options(options: EvaluationOptions) -> None:
             raise UserError(f"{flag} has no effect on images that are already there; leave it out")
 
 
+def _require_writable(path: Path) -> None:
+    """Raise UserError, before the long work, if its results could not be written."""
+    is_closed = path.exists() and not os.access(path, os.W_OK)
+    if path.is_dir() or is_closed or not is_writable(path.parent):
+        raise UserError(f"{path}: cannot be written; give a file for the results with --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def _open_pair(
     model: str, data: Path, options: EvaluationOptions
 ) -> tuple[ImageSource, ImageSource, dict[str, Any]]:
     """Open a model (or images) and the data (or images, or statistics)."""
     if _holds_images(Path(model)):
-        fake = open_images(Path(model))
+        fake = open_images(Path(model), options.alpha)
         if fake.statistics is not None:
             raise UserError(f"{model} holds statistics; give them as --data, and images here")
-        return fake, _open_real(data, None, options.mirror), {"model": model}
+        return fake, _open_real(data, None, options), {"model": model}
     snapshot = load(model)
     generator = choose_generator(snapshot, options.network, model, options.dtype)
-    real = _open_real(data, generator.canvas, options.mirror)
+    real = _open_real(data, generator.canvas, options)
     dataset = real.dataset if isinstance(real, DatasetImages) else None
     fake = GeneratorImages(
         generator,
@@ -274,14 +286,13 @@ def _choose_ratio(model: str, snapshot: Snapshot, dataset: Dataset | None) -> fl
     return dataset.ratio
 
 
-def _open_real(data: Path, canvas: Canvas | None, mirror: bool) -> ImageSource:
-    prepared = (data / "dataset.json").is_file() or any(data.glob("*.tfrecords*"))
-    if prepared:
+def _open_real(data: Path, canvas: Canvas | None, options: EvaluationOptions) -> ImageSource:
+    if holds_data_set(data):
         dataset = datasets.open_dataset(data, canvas and canvas.resolution)
-        return DatasetImages(dataset, mirror=mirror, canvas=canvas)
-    if mirror:
+        return DatasetImages(dataset, mirror=options.mirror, canvas=canvas)
+    if options.mirror:
         raise UserError("--mirror works with prepared data sets only")
-    return open_images(data)
+    return open_images(data, options.alpha)
 
 
 def _holds_images(path: Path) -> bool:

@@ -302,3 +302,13 @@ def test_utf_16_as_excel_writes_it(tmp_path):
     (tmp_path / "t.csv").write_bytes("file\tkind\n0.png\ta\n1.png\tb\n".encode("utf-16"))
     table = choose_labeller("t.csv", Folder(tmp_path))
     assert table.names == ["kind=a", "kind=b"]
+
+
+@pytest.mark.parametrize("name", ["image", "file", "id"])
+def test_an_image_that_is_called_as_a_column_is(tmp_path, name):
+    """The first line is a header where its other cells are not like those below."""
+    touch(tmp_path, f"{name}.png", "other.png", "third.png")
+    table, found = read(tmp_path, f"{name},label\n{name},a\nother,b\nthird,a\n")
+    assert table.names == ["label=a", "label=b"] and found[f"{name}.png"] == [1, 0]
+    table, found = read(tmp_path, f"{name},a\nother,b\nthird,a\n")
+    assert found == {f"{name}.png": [1, 0], "other.png": [0, 1], "third.png": [1, 0]}

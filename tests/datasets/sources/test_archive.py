@@ -262,3 +262,12 @@ def test_the_index_of_an_archive_is_an_error_of_the_user(tmp_path):
     (tmp_path / "a.tar").write_bytes(b"not an archive at all")
     with pytest.raises(UserError, match="damaged archive"):
         open_source(str(tmp_path / "a.tar"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("start", "word"),
+    [(b"\x28\xb5\x2f\xfd", "zstd"), (b"7z\xbc\xaf\x27\x1c", "7-Zip"), (b"Rar!\x1a\7", "RAR")],
+)
+def test_archives_that_are_not_read(tmp_path, start, word):
+    (tmp_path / "a.tar.x").write_bytes(start + bytes(100))
+    expect(prepare_data(tmp_path / "a.tar.x", "--out", tmp_path / "set"), word, "unpack it")
