@@ -182,6 +182,11 @@ class Table(Labeller):
             )
         for name, problem in problems.items():
             self.remarks.append(f"{self._origin}: column {name} is left aside: it {problem}")
+        if len(good) > 1 and not self._wanted:
+            self.remarks.append(
+                f"{self._origin}: labels are all of {', '.join(good)}; choose some with --labels "
+                "FILE:COLUMN,COLUMN"
+            )
         return good
 
     def _refuse(self, count: int, unknown: list[str]) -> None:

@@ -259,6 +259,17 @@ def test_columns_that_are_no_classes_are_left_aside(tmp_path):
         read(tmp_path, f"file,patient,kind,blank\n{rows}", "t.csv:patent")
 
 
+def test_which_of_several_columns_are_used_is_said(tmp_path):
+    touch(tmp_path, "0.png", "1.png")
+    text = "file,a,b\n0.png,x,1\n1.png,y,2\n"
+    table, _ = read(tmp_path, text)
+    assert table.names == ["a=x", "a=y", "b=1", "b=2"]
+    assert table.remarks == [
+        "t.csv: labels are all of a, b; choose some with --labels FILE:COLUMN,COLUMN"
+    ]
+    assert not read(tmp_path, text, "t.csv:b")[0].remarks
+
+
 def test_memory_of_labels_is_in_proportion_to_the_images(tmp_path):
     """5,000 classes: the vector of an image is made when it is asked for."""
     touch(tmp_path, *(f"{n}.png" for n in range(10)))
