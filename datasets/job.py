@@ -31,7 +31,7 @@ from datasets.preparation import BYTES_VERSION, Order, Preparation
 from datasets.shards import RecordFile
 from datasets.sources.item import Item, Unusable
 from datasets.sources.source import Source
-from datasets.workers import convert_in_order
+from datasets.worker_pool import convert_in_order
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_file
 from dnnlib.image_files import ImageError

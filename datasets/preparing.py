@@ -18,9 +18,9 @@ from datasets.labels.labeller import Labeller
 from datasets.manifest import Manifest, read_manifest
 from datasets.preparation import BYTES_VERSION, Order, Preparation
 from datasets.sources.item import Unusable
-from datasets.sources.opening import open_source
+from datasets.sources.recognition import open_source
 from datasets.sources.source import Source
-from datasets.workers import available_cores
+from datasets.worker_pool import available_cores
 from dnnlib.errors import UserError
 from dnnlib.image_files import MAX_PIXELS, ImageError
 from dnnlib.image_folders import printable

@@ -11,8 +11,8 @@ from dnnlib.cache import cache_directory, is_writable
 from dnnlib.errors import UserError
 from dnnlib.image_folders import LeftAside
 from dnnlib.progress import track
-from metrics.cache import entry_path, load_entry, save_entry
 from metrics.extraction import Gaussian, Need, extract, full_float32
+from metrics.feature_cache import entry_path, load_entry, save_entry
 from metrics.frechet import covariance_rank, frechet_distance
 from metrics.image_sources import ImageSource
 from metrics.inception_score import inception_score

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from metrics.moments import FeatureStatistics
 from metrics.networks.network import FeatureNetwork
-from metrics.statistics import FeatureStatistics
 
 BATCH = 32  # for each device
 

@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> None:
     else:
         reports = benchmark(configs, **measuring)
         if "ops" in what:
-            from dnnlib.ops.benchmark import measure
+            from dnnlib.ops.timing import measure
 
             reports[0]["kernels"] = measure()
         _print_reports(reports)

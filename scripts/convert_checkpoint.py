@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
 
     import_tensorflow()
-    from gansformer.conversion import convert_checkpoint
+    from gansformer.checkpoint_conversion import convert_checkpoint
 
     convert_checkpoint(
         options.source,

@@ -30,12 +30,12 @@ from datasets.manifest import ENCODINGS
 from datasets.preparation import Order, Preparation
 from datasets.preparing import Prepared, prepare
 from datasets.shaping import CROPS, FILTERS
-from datasets.sources.opening import KINDS
-from datasets.tools.comparison import compare
-from datasets.tools.extraction import extract
-from datasets.tools.inspection import histogram, inspect
-from datasets.tools.verification import verify
-from datasets.workers import MOST_WORKERS
+from datasets.sources.recognition import KINDS
+from datasets.tools.compare import compare
+from datasets.tools.extract import extract
+from datasets.tools.inspect import histogram, inspect
+from datasets.tools.verify import verify
+from datasets.worker_pool import MOST_WORKERS
 from dnnlib.cli import ArgumentParser, run
 from dnnlib.image_files import CHANNELS, MAX_PIXELS
 from dnnlib.numbers import FiniteNumber, WholeNumber, positive_int

@@ -1,6 +1,6 @@
 """StyleGAN2's and the GANformer's operations: a plain TensorFlow form each, and native kernels."""
 
-from dnnlib.ops.attention import attention_gain
+from dnnlib.ops.attention_gain import attention_gain
 from dnnlib.ops.bias_act import activation_gain, bias_act
 from dnnlib.ops.convolution import conv1x1, conv3x3, matmul_last
 from dnnlib.ops.epilogue import Epilogue, finish_layer, scale_channels

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from metrics.networks.layers import Convolution, fold_normalisation
+from metrics.networks.building_blocks import Convolution, fold_normalisation
 
 HALVING_BLOCKS = (1, 3, 5, 11)
 BLOCKS = 16

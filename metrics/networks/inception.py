@@ -5,6 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from metrics.networks.building_blocks import (
+    Convolution,
+    fold_normalisation,
+    resize_like_clean_fid,
+    resize_like_tf1,
+)
 from metrics.networks.inception_graph import (
     CLASSES,
     FEATURES,
@@ -14,12 +20,6 @@ from metrics.networks.inception_graph import (
     Fork,
     Pool,
     kernel_shapes,
-)
-from metrics.networks.layers import (
-    Convolution,
-    fold_normalisation,
-    resize_like_clean_fid,
-    resize_like_tf1,
 )
 
 PARTS = {"mean": "moving_mean", "variance": "moving_variance", "beta": "beta", "gamma": "gamma"}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from metrics.networks.layers import Convolution, resize_like_tf1
+from metrics.networks.building_blocks import Convolution, resize_like_tf1
 
 BLOCKS = {"block1": 2, "block2": 2, "block3": 3, "block4": 3, "block5": 3}  # convolutions in each
 MEAN_BGR = (103.939, 116.779, 123.68)

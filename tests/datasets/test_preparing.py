@@ -28,7 +28,7 @@ from datasets.preparation import Order, Preparation
 from datasets.preparing import find_sizes, prepare
 from datasets.shards import RecordFile
 from datasets.sources.folder import Folder
-from datasets.workers import convert_in_order
+from datasets.worker_pool import convert_in_order
 from dnnlib.errors import UserError
 from tests.datasets.conftest import ROOT, expect, prepare_data, run_script
 from tests.datasets.test_dataset import TINY

@@ -6,7 +6,7 @@ import scipy.linalg
 
 from metrics import frechet_distance
 from metrics.frechet import covariance_rank
-from metrics.statistics import FeatureStatistics
+from metrics.moments import FeatureStatistics
 from tests.golden_files import load
 
 

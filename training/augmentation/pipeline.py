@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from dnnlib.random_streams import RandomStream
+from training.augmentation.affine import transform
 from training.augmentation.blitting import blit, draw_blit
 from training.augmentation.color import draw_recoloring, recolor
 from training.augmentation.config import AugmentationConfig
@@ -10,7 +11,6 @@ from training.augmentation.corruption import add_noise, cut_out
 from training.augmentation.diffaugment import jitter_colors, translate
 from training.augmentation.filtering import draw_gains, filter_bands
 from training.augmentation.geometric import draw_affine
-from training.augmentation.resampling import transform
 
 
 def augment(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.sources.opening import open_source
+from datasets.sources.recognition import open_source
 from dnnlib.errors import UserError
 from tests.datasets.conftest import expect, prepare_data
 

@@ -8,7 +8,7 @@ import pytest
 
 import datasets
 from datasets.labels.choosing import choose_labeller
-from datasets.sources.opening import open_source
+from datasets.sources.recognition import open_source
 from dnnlib.errors import UserError
 from tests.datasets.sources.conftest import images_of
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import datasets
-from datasets.sources.opening import open_source
+from datasets.sources.recognition import open_source
 from dnnlib.errors import UserError
 from tests.datasets.sources.conftest import images_of
 

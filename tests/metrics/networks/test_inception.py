@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from metrics.networks.building_blocks import resize_like_clean_fid
 from metrics.networks.inception import CleanInceptionV3, InceptionV3
 from metrics.networks.inception_graph import kernel_shapes
-from metrics.networks.layers import resize_like_clean_fid
 from metrics.networks.network import FeatureNetwork
 from tests.golden_files import relative_error
 from tests.metrics.networks.test_layers import random_images

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from metrics.networks.layers import resize_like_clean_fid, resize_like_tf1
+from metrics.networks.building_blocks import resize_like_clean_fid, resize_like_tf1
 from tests.metrics.oracles import resize_by_definition
 
 

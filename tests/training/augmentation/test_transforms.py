@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from dnnlib.random_streams import RandomStream
 from training.augmentation import wavelets
+from training.augmentation.affine import transform
 from training.augmentation.blitting import Blit, blit, draw_blit
 from training.augmentation.color import Recoloring, draw_recoloring, recolor
 from training.augmentation.corruption import add_noise, cut_out
 from training.augmentation.diffaugment import jitter_colors, translate
 from training.augmentation.filtering import band_filters, draw_gains, filter_bands
 from training.augmentation.geometric import Affine, draw_affine
-from training.augmentation.resampling import transform
 
 MANY = 1000
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.opening import RecordSet, open_records
-from datasets.tools.images import iterate_images
+from datasets.tools.iteration import iterate_images
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_file
 from dnnlib.progress import track

@@ -5,7 +5,7 @@ from pathlib import Path
 from datasets.manifest import file_digest, read_manifest
 from datasets.opening import open_records
 from datasets.shards import find_levels
-from datasets.tools.images import iterate_images
+from datasets.tools.iteration import iterate_images
 from dnnlib.errors import UserError
 from dnnlib.progress import track
 

@@ -7,7 +7,7 @@ from PIL import Image
 import datasets
 from datasets.preparation import Order, Preparation
 from datasets.preparing import prepare
-from datasets.tools.inspection import histogram, tile
+from datasets.tools.inspect import histogram, tile
 from tests.datasets.conftest import prepare_data
 from tests.datasets.test_dataset import LABELS, TINY
 

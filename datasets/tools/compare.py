@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.opening import RecordSet, open_records
-from datasets.tools.images import iterate_images
+from datasets.tools.iteration import iterate_images
 from dnnlib.errors import UserError
 from dnnlib.progress import track
 

@@ -102,7 +102,7 @@ def _best_of(jobs: dict[str, Callable], rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the table (python -m dnnlib.ops.benchmark)."""
+    """Print the table (python -m dnnlib.ops.timing)."""
     for precision in ("float32", "bfloat16"):
         result = measure(precision=precision)
         print(f"{precision}; {result['implementation']}")
