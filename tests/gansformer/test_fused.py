@@ -67,12 +67,17 @@ def small(config: GeneratorConfig) -> GeneratorConfig:
     )
 
 
-def kinds():
-    """Return {configuration: name} of each kind of generator in configs/."""
+def kinds(quick: tuple[str, ...] = ()):
+    """Return each kind of generator in configs/; all but the quick ones are slow tests."""
     found = {}
     for path in sorted((ROOT / "configs").glob("*.yaml")):
-        found.setdefault(small(load_config(str(path)).generator), path.stem)
-    return [pytest.param(config, id=name) for config, name in found.items()]
+        found.setdefault(small(load_config(str(path)).generator), []).append(path.stem)
+    return [
+        pytest.param(
+            config, id=names[0], marks=[] if set(quick) & set(names) else [pytest.mark.slow]
+        )
+        for config, names in found.items()
+    ]
 
 
 def variants(quick: tuple[str, ...]):
@@ -127,8 +132,17 @@ def distance(a, b) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
+PRESETS = (
+    "cartoonset64-stylegan2",
+    "cartoonset64-simplex",
+    "cartoonset64-duplex",
+    "cartoonset64-kgan",
+    "clevr256",
+)
+
+
 @pytest.mark.parametrize(
-    "config", [*kinds(), *variants(quick=("heads", "duplex heads", "both", "dropout", "k-means"))]
+    "config", [*kinds(quick=PRESETS), *variants(quick=("duplex heads", "both", "dropout"))]
 )
 def test_fused_equals_plain(config):
     fused, plain = (derivatives(config, tf.float32, form) for form in ("auto", "reference"))
@@ -136,13 +150,7 @@ def test_fused_equals_plain(config):
         assert distance(fused[name], expected) < 1e-5, name
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        *(pytest.param(*case.values, id=case.id, marks=pytest.mark.slow) for case in kinds()),
-        *variants(quick=("heads",)),
-    ],
-)
+@pytest.mark.parametrize("config", [*kinds(), *variants(quick=("heads",))])
 def test_fused_equals_plain_in_bfloat16(config):
     """Both round on their way, differently; fused is not much further from float32 than plain."""
     fused, plain = (derivatives(config, tf.bfloat16, form) for form in ("auto", "reference"))

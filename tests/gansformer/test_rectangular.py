@@ -37,7 +37,7 @@ generator:
   CROP
 discriminator: {channel_base: 64, channel_max: 16, attention: true, CROP}
 data: {resolution: 16, mirror: true}
-training: {kimg: 0.016, batch_size: 8, batch_per_device: 4}
+training: {kimg: 0.016, batch_size: 8, batch_per_device: 8}
 output: {tick_kimg: 0.016, grid_kimg: 0.016, snapshot_kimg: 0.016, grid_columns: 4, grid_rows: 2}
 """
 
