@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.errors import UserError, suggest
+from dnnlib.files import require_writable
 from dnnlib.images import crop_rows, save_image, to_uint8
+from dnnlib.numbers import LARGEST_SEED
 from dnnlib.progress import track
 from dnnlib.random_streams import RandomStream
 from gansformer.generator import Generator, GeneratorOutput
@@ -19,6 +21,7 @@ from gansformer.grids import make_attention_grid, make_grid
 from gansformer.loading import load
 from gansformer.snapshot import Snapshot
 
+MOST_IMAGES = 1_000_000  # in one call
 BATCH = 8  # always this many at a time, so that not even rounding depends on their number
 
 
@@ -124,6 +127,7 @@ def generate_images(
     An image depends on the model, its seed and the options only. Raises UserError if the model
     cannot be loaded or does not support the options.
     """
+    require_writable(out, "--out")
     snapshot = load(model)
     generator = choose_generator(snapshot, options.network, model, options.dtype)
     if options.attention and not generator.config.has_attention:
@@ -167,13 +171,19 @@ def _one_by_one(batches) -> Iterator[tuple[int, np.ndarray, list[np.ndarray]]]:
 
 def parse_seeds(text: str) -> list[int]:
     """Read "0-31" or "1,5,7-9". Raises UserError if it is of another form."""
-    seeds = []
+    ranges = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not match or int(match[2] or match[1]) < int(match[1]):
-            raise UserError(f"--seeds {text}: expected numbers and ranges, such as 0-31 or 1,5,7-9")
-        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return seeds
+        match = re.fullmatch(r"\s*(\d{1,20})(?:-(\d{1,20}))?\s*", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if last < first or last > LARGEST_SEED:
+            raise UserError(
+                f"--seeds {text}: expected numbers and ranges, such as 0-31 or 1,5,7-9, up to "
+                f"{LARGEST_SEED}"
+            )
+        ranges.append((first, last))
+    if sum(last - first + 1 for first, last in ranges) > MOST_IMAGES:
+        raise UserError(f"--seeds {text}: more than {MOST_IMAGES:,} images; make them in parts")
+    return [seed for first, last in ranges for seed in range(first, last + 1)]
 
 
 def choose_generator(

@@ -24,7 +24,7 @@ class RunLog:
     def __call__(self, line: str) -> None:
         print(line, flush=True)
         if self.path.parent.is_dir():
-            with open(self.path, "a", encoding="utf-8") as file:
+            with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line + "\n")
 
 
