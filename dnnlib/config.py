@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from dnnlib.errors import UserError, suggest
@@ -37,6 +38,19 @@ def from_mapping(cls: type[Config], data: Mapping[str, Any], *, path: str = "") 
         return cls(**values)
     except TypeError as error:
         raise UserError(f"option {path or 'configuration'}: {error}") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold options, not {data!r}")
+    return data
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

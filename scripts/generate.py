@@ -37,7 +37,11 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
     )
-    parser.add_argument("--label", help="class of a conditional model: a number or a name")
+    parser.add_argument(
+        "--label",
+        help="of a conditional model: a class by name or number, a value of each column "
+        "(colour=red,size=2), or a number where labels are numbers (age=3.5)",
+    )
     parser.add_argument(
         "--grid", action="store_true", help="write one image, grid.png, instead of many files"
     )

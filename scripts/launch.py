@@ -20,6 +20,7 @@ from dnnlib.cli import ArgumentParser, run  # noqa: E402
 from dnnlib.errors import UserError  # noqa: E402
 from dnnlib.launching import launch  # noqa: E402
 from dnnlib.numbers import WholeNumber  # noqa: E402
+from dnnlib.signals import STOPPED  # noqa: E402
 
 
 def make_parser() -> ArgumentParser:
@@ -39,7 +40,8 @@ def main(arguments: list[str]) -> None:
         program = Path(__file__).resolve().parent / options.program
     if not program.is_file():
         raise UserError(f"{options.program}: no such program; give the path of train.py")
-    launch([str(program), *options.options], options.workers)
+    if not launch([str(program), *options.options], options.workers):
+        sys.exit(STOPPED)
 
 
 def entry_point() -> None:

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dnnlib.cli import ArgumentParser, run  # noqa: E402
 from dnnlib.numbers import LARGEST, FiniteNumber, seed  # noqa: E402
 from dnnlib.quiet import import_tensorflow  # noqa: E402
+from dnnlib.signals import STOPPED  # noqa: E402
 
 
 def make_parser() -> ArgumentParser:
@@ -73,7 +74,7 @@ def main(arguments: list[str]) -> None:
 
         print_preview(config, options.data)
         return
-    train(
+    finished = train(
         config,
         data=options.data,
         run=options.run,
@@ -81,6 +82,8 @@ def main(arguments: list[str]) -> None:
         init_from=options.init_from,
         computing=ComputingOptions.of(options),
     )
+    if not finished:
+        sys.exit(STOPPED)
 
 
 class _ShowStatus(argparse.Action):

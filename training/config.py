@@ -4,13 +4,12 @@ Defaults are those of the official command line without options.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-import yaml
-
-from dnnlib.config import from_mapping, set_option
-from dnnlib.errors import MissingFile, UserError, suggest
+from dnnlib.config import from_mapping, read_yaml, set_option
+from dnnlib.errors import UserError
 from dnnlib.numbers import (
     LARGEST,
     Count,
@@ -25,9 +24,8 @@ from dnnlib.numbers import (
 )
 from gansformer.canvas import Canvas
 from gansformer.config import DiscriminatorConfig, GeneratorConfig, check_pair
+from gansformer.configurations import find_config
 from training.augmentation.config import AugmentationConfig
-
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 Beta = Annotated[float, FiniteNumber(0, 0.999999)]  # the bias correction divides by 1 - beta^t
 GridSize = Annotated[int, WholeNumber(1, 1000)]
@@ -154,7 +152,7 @@ class RunConfig:
             )
 
 
-def load_config(name: str, assignments: list[str] = ()) -> RunConfig:
+def load_config(name: str | Path, assignments: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file, given by path or by the name of one in configs/, and apply `a.b=value`s.
 
     Raises UserError for a missing file, bad YAML, an unknown option or a wrong value.
@@ -163,24 +161,3 @@ def load_config(name: str, assignments: list[str] = ()) -> RunConfig:
     for assignment in assignments:
         set_option(data, assignment, RunConfig)
     return from_mapping(RunConfig, data)
-
-
-def find_config(name: str) -> Path:
-    """Return the path of a configuration file given by path or by name."""
-    for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
-        if path.is_file():
-            return path
-    known = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-    hint = suggest(Path(name).stem, known) or f"; there are {', '.join(known)}"
-    raise MissingFile(f"configuration {name} does not exist{hint}")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path} must hold options, not {data!r}")
-    return data
