@@ -22,7 +22,7 @@ _CAPABILITY = {"bfloat16": (8, 0), "mixed_float16": (7, 0)}  # of GPUs
 
 
 def find_drawback(precision: str) -> str | None:
-    """Return what a precision costs on the device of this process if it gains nothing, else None."""
+    """Return what a precision costs on this device if it gains nothing."""
     if precision == "float32":
         return None
     gpus = tf.config.get_visible_devices("GPU")

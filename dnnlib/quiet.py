@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from typing import IO
 
 from dnnlib.memory import keep_freed_memory
 
@@ -19,7 +20,7 @@ def import_tensorflow() -> None:
         return
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as messages:
+    with _scratch_file() as messages:
         os.dup2(messages.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
@@ -30,3 +31,10 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def _scratch_file() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # nowhere to write temporary files: the messages are lost
+        return open(os.devnull, "r+b")

@@ -1,4 +1,4 @@
-"""What a precision costs is told where it gains nothing, by every program, and hinted at nowhere."""
+"""What a precision costs is told where it gains nothing, and no hint recommends it."""
 
 import pytest
 import tensorflow as tf
