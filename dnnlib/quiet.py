@@ -16,6 +16,10 @@ def import_tensorflow() -> None:
     descriptor itself is redirected. Set TF_CPP_MIN_LOG_LEVEL=0 to see everything.
     """
     keep_freed_memory()
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:  # none can be written; TensorFlow wants only its name
+        tempfile.tempdir = "/tmp"
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
         return
     sys.stderr.flush()
