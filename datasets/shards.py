@@ -124,9 +124,9 @@ class RecordFile:
                     self._descriptor = os.open(self.path, os.O_RDONLY)
         return self._descriptor
 
-    def __del__(self):
+    def __del__(self, close=os.close):  # at exit, `os` may be gone before this object
         if getattr(self, "_descriptor", None) is not None:
-            os.close(self._descriptor)
+            close(self._descriptor)
 
 
 def _damaged(path: Path, what: str) -> str:

@@ -1,10 +1,13 @@
 """Frozen dataclasses from untyped data (YAML, JSON), strictly: nothing is ignored or guessed."""
 
 import dataclasses
+import math
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from dnnlib.errors import UserError, suggest
@@ -17,21 +20,37 @@ def from_mapping(cls: type[Config], data: Mapping[str, Any], *, path: str = "") 
 
     `path` is where `data` stands in the whole configuration, for messages. A class may have an
     attribute RENAMED, {old name: new name}: an old name goes on working, with one line about it.
-    Raises UserError for an unknown key (with the nearest name), a missing one or a wrong type.
+    A field's type may name a range: Annotated[int, WholeNumber(1)], see dnnlib.numbers.
+    Raises UserError for an unknown key (with the nearest name), a missing one, a wrong type or a
+    number outside its range; nan and infinity are never numbers.
     """
     if not isinstance(data, Mapping):
         raise UserError(f"option {path or 'configuration'}: expected a mapping, got {data!r}")
     data = _with_new_names(getattr(cls, "RENAMED", {}), data, path)
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     names = [field.name for field in dataclasses.fields(cls)]
     for key in data:
         if key not in names:
-            raise UserError(f'unknown option "{_join(path, key)}"{suggest(str(key), names)}')
+            hint = _suggest_option(cls, str(key)) or suggest(str(key), names)
+            raise UserError(f'unknown option "{_join(path, key)}"{hint}')
     values = {key: _convert(hints[key], data[key], _join(path, key)) for key in data}
     try:
         return cls(**values)
     except TypeError as error:
         raise UserError(f"option {path or 'configuration'}: {error}") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold options, not {data!r}")
+    return data
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -54,7 +73,7 @@ def set_option(data: dict[str, Any], assignment: str, cls: type | None = None) -
         )
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"--set {assignment}: the value is no valid YAML") from error
     *parents, last = name.split(".")
     for parent in parents:
@@ -85,6 +104,22 @@ def _with_new_names(renamed: Mapping[str, str], data: Mapping[str, Any], path: s
     return result
 
 
+def _suggest_option(cls: type, key: str) -> str:
+    """Return `; did you mean "training.gamma"?` where a nested class has an option of this name."""
+    *_, last = key.split(".")
+    found = [path for path in _option_paths(cls) if path.split(".")[-1] == last and path != key]
+    quoted = " or ".join(f'"{path}"' for path in found)
+    return f"; did you mean {quoted}?" if found else ""
+
+
+def _option_paths(cls: type) -> Iterator[str]:
+    for name, hint in typing.get_type_hints(cls).items():
+        parts = [part for part in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(part)]
+        yield from (f"{name}.{path}" for part in parts for path in _option_paths(part))
+        if name in {field.name for field in dataclasses.fields(cls)}:
+            yield name
+
+
 def _join(path: str, key: Any) -> str:
     return f"{path}.{key}" if path else str(key)
 
@@ -97,6 +132,10 @@ def _plain(value: Any) -> Any:
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        value = _convert(arguments[0], value, path)
+        arguments[1].check(value, name=f"option {path}")
+        return value
     if origin in (typing.Union, types.UnionType):
         return _convert_union(arguments, value, path)
     if origin is typing.Literal:
@@ -123,13 +162,11 @@ def _convert_union(alternatives: tuple, value: Any, path: str) -> Any:
 
 
 def _convert_scalar(hint: type, value: Any, path: str) -> Any:
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if hint is float and isinstance(value, str):  # YAML reads 1e-8 (no dot) as a string
-        try:
-            return float(value)
-        except ValueError:
-            pass
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):
+            if math.isfinite(number := float(value)):  # YAML reads 1e-8 (no dot) as a string
+                return number
+        raise UserError(f"option {path}: expected a finite number, got {value!r}")
     if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise UserError(f"option {path}: expected {hint.__name__}, got {value!r}")

@@ -60,9 +60,14 @@ def _choose_gpus(gpus: list, argument: str) -> list[str]:
     for number in numbers:
         if number >= len(gpus):
             raise UserError(f"there is no GPU {number}; there are {len(gpus)}, numbered from 0")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    tf.config.set_visible_devices([gpus[number] for number in numbers], "GPU")
+    try:
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.set_visible_devices([gpus[number] for number in numbers], "GPU")
+    except RuntimeError as error:  # in a notebook: TensorFlow has made tensors already
+        raise UserError(
+            "TensorFlow works already, and its GPUs cannot be chosen any more; do this first"
+        ) from error
     return [f"/gpu:{i}" for i in range(len(numbers))]
 
 

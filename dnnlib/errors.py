@@ -17,6 +17,11 @@ class MissingFile(UserError, FileNotFoundError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean "x"?` for the known name nearest to `name`, or an empty string."""
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    """Return `; did you mean "x"?` for the known name nearest to `name`, or an empty string.
+
+    The nearest is the only one that begins with `name`, else the one with most letters in common.
+    """
+    known = list(known)
+    longer = [other for other in known if other.startswith(name)] if name.strip("-") else []
+    nearest = longer if len(longer) == 1 else difflib.get_close_matches(name, known, 1, 0.5)
     return f'; did you mean "{nearest[0]}"?' if nearest else ""

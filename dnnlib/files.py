@@ -5,10 +5,13 @@ import fcntl
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from dnnlib.errors import UserError
 
 # What file systems answer to a call that they lack.
 _NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF)
@@ -61,6 +64,24 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_writable(directory: Path, option: str) -> None:
+    """Raise UserError, naming the command line's `option`, unless files can be made in a directory.
+
+    It need not exist yet. For asking before the long work, not after it.
+    """
+    above = Path(directory)
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    problem = None if above.is_dir() else "is a file, not a directory"
+    try:
+        if problem is None:
+            tempfile.TemporaryFile(dir=above).close()
+    except OSError as error:
+        problem = f"cannot be written ({os.strerror(error.errno)})"
+    if problem:
+        raise UserError(f"{above} {problem}; choose another {option}")
 
 
 def remove_leftovers(directory: Path) -> None:

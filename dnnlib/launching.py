@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dnnlib.errors import UserError
+from dnnlib.signals import NUMBERS, STOPPED
 
 GRACE_S = 120  # for the others to end by themselves when one has failed or a signal came
 
 
-def launch(program: Sequence[str], workers: int) -> None:
+def launch(program: Sequence[str], workers: int) -> bool:
     """Run `python program...` in several processes, joined by TF_CONFIG, until all have ended.
 
-    A signal is passed on to all. When one fails, the others are ended too. Raises UserError that
-    names the first that failed.
+    A signal is passed on to all. When one fails, the others are ended too. Returns whether all came
+    to their end, False where they stopped at a signal. Raises UserError that names the first that
+    failed.
     """
     if workers < 1:
         raise UserError(f"{workers} workers: at least 1 is needed")
@@ -28,7 +30,9 @@ def launch(program: Sequence[str], workers: int) -> None:
     processes: list[subprocess.Popen] = []
     pass_on = lambda number, frame: _signal_all(processes, number)  # noqa: E731
     previous = {
-        number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, pass_on)
+        for number in NUMBERS
+        if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT
     }
     try:
         for index in range(workers):
@@ -49,6 +53,7 @@ def launch(program: Sequence[str], workers: int) -> None:
             f"worker {failed} {_describe(processes[failed].returncode)}; all have been stopped. "
             "Look at its output; the same command continues"
         )
+    return all(process.returncode == 0 for process in processes)
 
 
 def make_tf_config(addresses: Sequence[str], index: int) -> str:
@@ -91,14 +96,15 @@ def _wait(processes: Sequence[subprocess.Popen]) -> int | None:
     failed, deadline = None, float("inf")
     while any(process.poll() is None for process in processes):
         for index, process in enumerate(processes):
-            if failed is None and process.poll():
+            if failed is None and process.poll() not in (None, 0, STOPPED):
                 failed, deadline = index, time.monotonic() + GRACE_S
                 print(f"worker {index} {_describe(process.returncode)}", file=sys.stderr)
         if time.monotonic() > deadline:
             break
         time.sleep(0.1)
     if failed is None:
-        failed = next((n for n, process in enumerate(processes) if process.poll()), None)
+        bad = (n for n, process in enumerate(processes) if process.poll() not in (0, STOPPED))
+        failed = next(bad, None)
     return failed
 
 

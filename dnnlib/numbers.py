@@ -9,6 +9,7 @@ Everything is checked before anything is written; nan and infinity are never num
 import argparse
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 from dnnlib.errors import UserError
 
@@ -107,3 +108,13 @@ seed = WholeNumber(0, LARGEST_SEED)
 fraction = FiniteNumber(0, 1)
 finite_float = FiniteNumber()
 positive_float = FiniteNumber(above=0)
+
+# Types of the fields of configurations, see dnnlib.config. More than LARGEST is a mistake.
+LARGEST = 10**9
+Count = Annotated[int, WholeNumber(1, LARGEST)]
+CountOrZero = Annotated[int, WholeNumber(0, LARGEST)]
+Seed = Annotated[int, seed]
+Positive = Annotated[float, FiniteNumber(above=0, high=LARGEST)]
+PositiveOrZero = Annotated[float, FiniteNumber(0, LARGEST)]
+Finite = Annotated[float, FiniteNumber(-LARGEST, LARGEST)]
+Fraction = Annotated[float, fraction]

@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from typing import IO
 
 from dnnlib.memory import keep_freed_memory
 
@@ -15,11 +16,15 @@ def import_tensorflow() -> None:
     descriptor itself is redirected. Set TF_CPP_MIN_LOG_LEVEL=0 to see everything.
     """
     keep_freed_memory()
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:  # none can be written; TensorFlow wants only its name
+        tempfile.tempdir = "/tmp"
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
         return
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as messages:
+    with _scratch_file() as messages:
         os.dup2(messages.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
@@ -30,3 +35,10 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def _scratch_file() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # nowhere to write temporary files: the messages are lost
+        return open(os.devnull, "r+b")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dnnlib.errors import UserError
+from dnnlib.files import require_writable
 from gansformer.catalogue import RATIOS, fetch_model, model_names
 from gansformer.loading import load
 from gansformer.official_checkpoint import Fit, fit_official
@@ -32,6 +33,7 @@ def convert_checkpoint(
     """
     if out.exists():
         raise UserError(f"{out} already exists; choose another --out")
+    require_writable(out.parent, "--out")
     path = _find(source)
     if path.is_dir():
         snapshot = load(path)

@@ -6,14 +6,17 @@ the same size; a StyleGAN2 has one latent.
 """
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from dnnlib.errors import UserError
+from dnnlib.numbers import Count, CountOrZero, Finite, FiniteNumber, Fraction, Positive, WholeNumber
 
 Activation = Literal[
     "linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"
 ]
 Positions = Literal["sinus", "linear", "trainable", "trainable2d"]
+Ratio = Annotated[float, FiniteNumber(above=0, high=1)]
+Log2 = Annotated[int, WholeNumber(2, 11)]
 
 
 def _require(condition: bool, name: str, value, remedy: str) -> None:
@@ -21,7 +24,7 @@ def _require(condition: bool, name: str, value, remedy: str) -> None:
         raise UserError(f"{name}={value} {remedy}")
 
 
-def _check_components(latent_size: int, components: int) -> None:
+def _check_components(latent_size: Count, components: int) -> None:
     _require(components >= 1, "components", components, "is too few; at least 1 is needed")
     _require(
         latent_size > 0 and latent_size % components == 0,
@@ -29,6 +32,12 @@ def _check_components(latent_size: int, components: int) -> None:
         latent_size,
         f"does not divide into {components} components; "
         f"try {max(latent_size // components, 1) * components}",
+    )
+
+
+def _check_kernel(kernel: tuple[float, ...]) -> None:
+    _require(
+        sum(kernel) != 0, "resample_kernel", list(kernel), "must not sum up to 0; try [1, 3, 3, 1]"
     )
 
 
@@ -40,14 +49,14 @@ def _check_heads(heads: int) -> None:
 class MappingConfig:
     """The network from z to w."""
 
-    layers: int = 8
-    dim: int | None = None  # width of the layers; none: that of w
-    hidden_dim: int | None = None  # of all layers but the last; none: the same (NVIDIA's networks)
-    lr_multiplier: float = 0.01
+    layers: Count = 8
+    dim: Count | None = None  # width of the layers; none: that of w
+    hidden_dim: Count | None = None  # of all layers but the last; none: the same (NVIDIA)
+    lr_multiplier: Positive = 0.01
     activation: Activation = "lrelu"
     resnet: bool = False  # pairs of layers with a residual connection
     self_attention: bool = False  # between the components; needs resnet
-    shared_dim: int = 0  # > 0: one network of this width for all components together
+    shared_dim: CountOrZero = 0  # > 0: one network of this width for all components together
 
     def __post_init__(self):
         _require(
@@ -74,7 +83,7 @@ class MappingConfig:
 class MergeConfig:
     """k-GAN: several images made separately up to one resolution, then merged into one."""
 
-    layer: int = 5  # log2 of the resolution after which the images are merged
+    layer: Log2 = 5  # log2 of the resolution after which the images are merged
     type: Literal["sum", "softmax", "max", "leaves"] = "softmax"
     same: bool = False  # one weight for an image instead of one for each of its positions
 
@@ -83,43 +92,43 @@ class MergeConfig:
 class GeneratorConfig:
     """Generator: mapping and synthesis networks."""
 
-    latent_size: int = 512  # of all components together; one has latent_size / components
-    components: int = 1  # k: of a GANformer; images to merge (k-GAN); 1 for StyleGAN2
-    w_dim: int | None = None  # size of w per component; none: that of z
-    channel_base: int = (
+    latent_size: Count = 512  # of all components together; one has latent_size / components
+    components: Count = 1  # k: of a GANformer; images to merge (k-GAN); 1 for StyleGAN2
+    w_dim: Count | None = None  # size of w per component; none: that of z
+    channel_base: Count = (
         16384  # feature maps at 2^r pixels: min(channel_base / 2^(r-1), channel_max)
     )
-    channel_max: int = 512
+    channel_max: Count = 512
     architecture: Literal["skip", "resnet", "orig"] = "skip"
     activation: Activation = "lrelu"
-    resample_kernel: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
+    resample_kernel: tuple[Finite, ...] = (1.0, 3.0, 3.0, 1.0)
     tanh: bool = False  # squash the RGB output
     style: bool = True  # the global latent modulates the convolutions
     latent_stem: bool = False  # the 4x4 stem is made from the latent instead of a constant
     noise: bool = True  # noise added after each convolution
-    crop_ratio: float | None = None  # height / width of a rectangular canvas
+    crop_ratio: Ratio | None = None  # height / width of a rectangular canvas
 
     attention: Literal["none", "simplex", "duplex"] = "none"
     duplex: Literal["code", "paper"] = "code"  # see docs/fidelity.md#duplex-attention
-    heads: int = 1
+    heads: Count = 1
     integration: Literal["add", "mul", "both"] = "add"
     norm: Literal["none", "layer", "instance", "batch"] = "none"  # "batch" equals "layer"
-    attention_dropout: float = 0.0
-    component_dropout: float = 0.0
+    attention_dropout: Fraction = 0.0
+    component_dropout: Fraction = 0.0
     component_gate: bool = False  # what a component sends is multiplied by a learned sigmoid
     image_gate: bool = False  # so is what a position receives
-    start_res: int = 0  # attention at grids of 2^r pixels with start_res <= r < end_res
-    end_res: int = 8
-    kmeans_iterations: int = 1  # in an attention layer (duplex=code)
+    start_res: CountOrZero = 0  # attention at grids of 2^r pixels with start_res <= r < end_res
+    end_res: CountOrZero = 8
+    kmeans_iterations: Count = 1  # in an attention layer (duplex=code)
     carry_centroids: bool = False  # k-means goes on in the next layer (duplex=code)
     component_to_component: bool = False  # components attend to one another, after the image
     image_to_component: bool = False  # components attend to the image, after that
-    image_to_image: int = 0  # positions attend to one another, at grids of 2^image_to_image pixels
+    image_to_image: CountOrZero = 0  # positions attend to one another, at 2^image_to_image pixels
     component_embedding: bool = False  # learned positional encodings of the components
     position_type: Positions = "sinus"
-    position_dim: int | None = None  # none: w_dim
+    position_dim: Count | None = None  # none: w_dim
     position_init: Literal["uniform", "normal"] = "uniform"
-    position_directions: int = 2
+    position_directions: Count = 2
 
     mapping: MappingConfig = MappingConfig()
     merge: MergeConfig | None = None
@@ -135,6 +144,7 @@ class GeneratorConfig:
     def __post_init__(self):
         _check_components(self.latent_size, self.components)
         _check_heads(self.heads)
+        _check_kernel(self.resample_kernel)
         _require(
             self.component_dim == self.z_dim
             or self.mapping.dim is not None
@@ -211,32 +221,32 @@ class GeneratorConfig:
 class DiscriminatorConfig:
     """Discriminator; the names mean what they mean in the generator."""
 
-    latent_size: int = 512  # of all components together
-    components: int = 1  # with attention: what gathers from the image (the paper's aggregators)
-    channel_base: int = 16384
-    channel_max: int = 512
+    latent_size: Count = 512  # of all components together
+    components: Count = 1  # with attention: what gathers from the image (the paper's aggregators)
+    channel_base: Count = 16384
+    channel_max: Count = 512
     architecture: Literal["resnet", "skip", "orig"] = "resnet"
     activation: Activation = "lrelu"
-    resample_kernel: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
-    crop_ratio: float | None = None
-    stddev_group: int = 4  # images whose statistics are compared; 0: no such feature
-    stddev_channels: int = 1
+    resample_kernel: tuple[Finite, ...] = (1.0, 3.0, 3.0, 1.0)
+    crop_ratio: Ratio | None = None
+    stddev_group: CountOrZero = 4  # images whose statistics are compared; 0: no such feature
+    stddev_channels: Count = 1
 
     attention: bool = False
-    heads: int = 1
-    attention_dropout: float = 0.12
+    heads: Count = 1
+    attention_dropout: Fraction = 0.12
     component_gate: bool = False  # what a component sends is multiplied by a learned sigmoid
     image_gate: bool = False  # so is what a position receives
-    start_res: int = 0
-    end_res: int = 8
+    start_res: CountOrZero = 0
+    end_res: CountOrZero = 8
     component_to_image: bool = False
     component_to_component: bool = False
-    image_to_image: int = 0
+    image_to_image: CountOrZero = 0
     component_embedding: bool = False
     position_type: Positions = "sinus"
-    position_dim: int | None = None  # none: the size of a component
+    position_dim: Count | None = None  # none: the size of a component
     position_init: Literal["uniform", "normal"] = "uniform"
-    position_directions: int = 2
+    position_directions: Count = 2
 
     RENAMED: ClassVar[dict[str, str]] = {
         "latent_gate": "component_gate",
@@ -247,6 +257,7 @@ class DiscriminatorConfig:
     def __post_init__(self):
         _check_components(self.latent_size, self.components)
         _check_heads(self.heads)
+        _check_kernel(self.resample_kernel)
 
     @property
     def component_dim(self) -> int:

@@ -94,7 +94,15 @@ class Discriminator(tf.Module):
         random: given in training, for dropout. The batch must be a multiple of
         min(stddev_group, B), whose images are compared with one another.
         """
-        images = tf.convert_to_tensor(images, tf.float32)
+        images = tf.convert_to_tensor(images)
+        if images.dtype.is_integer:
+            raise ValueError(
+                f"images are {images.dtype.name}; this discriminator needs floats in [-1, 1], such "
+                "as tf.cast(images, tf.float32) / 127.5 - 1"
+            )
+        images = tf.cast(images, tf.float32)
+        if images.shape.rank and images.shape[0] == 0:
+            raise ValueError("the batch is empty: give at least one image")
         if not images.shape.is_compatible_with([None, *self.image_shape]):
             raise ValueError(
                 f"images have shape {images.shape}; this discriminator needs {self.image_shape}"
@@ -103,6 +111,8 @@ class Discriminator(tf.Module):
             raise ValueError(
                 f"this discriminator is conditional: give labels [B, {self.label_dim}]"
             )
+        if not self.label_dim and labels is not None and tf.convert_to_tensor(labels).shape[-1]:
+            raise ValueError("this discriminator is not conditional: give it no labels")
         components = Components(None, self.component_embedding)
         if self.components is not None:
             values = tf.tile(self.components[None], [tf.shape(images)[0], 1, 1])  # [B, k, D]

@@ -10,15 +10,19 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.errors import UserError, suggest
+from dnnlib.errors import UserError
+from dnnlib.files import require_writable
 from dnnlib.images import crop_rows, save_image, to_uint8
+from dnnlib.numbers import LARGEST_SEED
 from dnnlib.progress import track
 from dnnlib.random_streams import RandomStream
 from gansformer.generator import Generator, GeneratorOutput
 from gansformer.grids import make_attention_grid, make_grid
+from gansformer.labels import describe_choices, describe_vector, read_label
 from gansformer.loading import load
 from gansformer.snapshot import Snapshot
 
+MOST_IMAGES = 1_000_000  # in one call
 BATCH = 8  # always this many at a time, so that not even rounding depends on their number
 
 
@@ -63,6 +67,8 @@ class Sampler:
 
     def __call__(self, seeds: Sequence[int], labels: np.ndarray | None = None) -> GeneratorOutput:
         """Return the output for all seeds [B] at once, as NumPy arrays. labels: [B, label_dim]."""
+        if not len(seeds):
+            raise ValueError("no seeds: give at least one")
         outputs = [out for _, out in self.batches(seeds, labels)]
         attention = outputs[0].attention and [
             np.concatenate(layer) for layer in zip(*(out.attention for out in outputs), strict=True)
@@ -124,11 +130,15 @@ def generate_images(
     An image depends on the model, its seed and the options only. Raises UserError if the model
     cannot be loaded or does not support the options.
     """
+    require_writable(out, "--out")
     snapshot = load(model)
     generator = choose_generator(snapshot, options.network, model, options.dtype)
     if options.attention and not generator.config.has_attention:
         raise UserError(f"{model} has no attention; leave --attention out")
     labels = label_rows(snapshot, generator, options.label, len(seeds))
+    if labels is not None:
+        names = label_names(snapshot, generator.label_dim)
+        print(f"label: {describe_vector(labels[0], names)}", flush=True)
     ratio = snapshot.details.get("ratio", 1.0)
     sampler = Sampler(
         generator,
@@ -167,13 +177,19 @@ def _one_by_one(batches) -> Iterator[tuple[int, np.ndarray, list[np.ndarray]]]:
 
 def parse_seeds(text: str) -> list[int]:
     """Read "0-31" or "1,5,7-9". Raises UserError if it is of another form."""
-    seeds = []
+    ranges = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not match or int(match[2] or match[1]) < int(match[1]):
-            raise UserError(f"--seeds {text}: expected numbers and ranges, such as 0-31 or 1,5,7-9")
-        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return seeds
+        match = re.fullmatch(r"\s*(\d{1,20})(?:-(\d{1,20}))?\s*", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if last < first or last > LARGEST_SEED:
+            raise UserError(
+                f"--seeds {text}: expected numbers and ranges, such as 0-31 or 1,5,7-9, up to "
+                f"{LARGEST_SEED}"
+            )
+        ranges.append((first, last))
+    if sum(last - first + 1 for first, last in ranges) > MOST_IMAGES:
+        raise UserError(f"--seeds {text}: more than {MOST_IMAGES:,} images; make them in parts")
+    return [seed for first, last in ranges for seed in range(first, last + 1)]
 
 
 def choose_generator(
@@ -205,7 +221,7 @@ def choose_generator(
 def label_rows(
     snapshot: Snapshot, generator: Generator, label: str | None, count: int
 ) -> np.ndarray | None:
-    """Return `count` one-hot rows [count, label_dim] for a class given by number or name.
+    """Return `count` equal rows [count, label_dim] for a label given as text, see read_label.
 
     None if the generator is not conditional. Raises UserError if `label` does not fit it.
     """
@@ -214,13 +230,12 @@ def label_rows(
         if label is not None:
             raise UserError("this model is not conditional; leave --label out")
         return None
-    names = snapshot.details.get("label_names") or [str(i) for i in range(size)]
+    names, numbers = label_names(snapshot, size), snapshot.details.get("label_numbers")
     if label is None:
-        raise UserError(f"this model is conditional; choose --label from {', '.join(names)}")
-    if label in names:
-        index = names.index(label)
-    elif label.isdigit() and int(label) < size:
-        index = int(label)
-    else:
-        raise UserError(f"--label {label} is none of {', '.join(names)}{suggest(label, names)}")
-    return np.tile(np.eye(size, dtype=np.float32)[index], (count, 1))
+        raise UserError(f"this model is conditional; {describe_choices(names, numbers)}")
+    return np.tile(read_label(label, names, numbers), (count, 1))
+
+
+def label_names(snapshot: Snapshot, size: int) -> list[str]:
+    """Return a name for each of the `size` values of a model's labels."""
+    return snapshot.details.get("label_names") or [str(i) for i in range(size)]

@@ -175,12 +175,16 @@ class Generator(tf.Module):
         if z.shape.rank == 2 and self.config.latents == 1:
             z = z[:, None]
         expected = [None, self.config.latents, self.config.z_dim]
+        if z.shape.rank and z.shape[0] == 0:
+            raise ValueError("the batch is empty: give at least one z")
         if not z.shape.is_compatible_with(expected):
             raise ValueError(f"z has shape {z.shape}; this generator needs {expected}")
         return z
 
     def _check_labels(self, labels: tf.Tensor | None, z: tf.Tensor) -> tf.Tensor | None:
         if not self.label_dim:
+            if labels is not None and tf.convert_to_tensor(labels).shape[-1] != 0:
+                raise ValueError("this generator is not conditional: give it no labels")
             return None
         if labels is None:
             raise ValueError(f"this generator is conditional: give labels [B, {self.label_dim}]")

@@ -4,16 +4,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from dnnlib.config import from_mapping
+from dnnlib.config import from_mapping, read_yaml
 from dnnlib.errors import MissingFile, UserError
 from gansformer.catalogue import RATIOS, fetch_model, model_names
 from gansformer.config import ModelConfig
+from gansformer.configurations import find_config
 from gansformer.discriminator import Discriminator
 from gansformer.generator import Generator
 from gansformer.official_checkpoint import load_official
-from gansformer.snapshot import Snapshot, load_snapshot, make_networks
+from gansformer.snapshot import Snapshot, list_snapshots, load_snapshot, make_networks
 
 
 def load(path: str | Path) -> Snapshot:
@@ -28,7 +27,7 @@ def load(path: str | Path) -> Snapshot:
     if (place / "config.json").is_file():
         return load_snapshot(place)
     if place.is_dir():
-        snapshots = sorted(p for p in (place / "snapshots").glob("*") if p.name.isdigit())
+        snapshots = list(list_snapshots(place / "snapshots"))
         if not snapshots:
             raise UserError(f"{place} is neither a snapshot nor a run that has snapshots yet")
         return load_snapshot(snapshots[-1])
@@ -59,13 +58,10 @@ def build(
     """Build a new generator and discriminator.
 
     config: a ModelConfig (or anything with `generator` and `discriminator`), a mapping with these
-    two keys, or the path of a YAML file with them.
+    two keys, or a YAML file with them, given by path or by the name of one in configs/.
     """
     if isinstance(config, (str, Path)):
-        path = Path(config)
-        if not path.is_file():
-            raise MissingFile(f"configuration {path} does not exist")
-        config = yaml.safe_load(path.read_text())
+        config = read_yaml(find_config(config))
     if isinstance(config, dict):
         parts = {name: config[name] for name in ("generator", "discriminator") if name in config}
         config = from_mapping(ModelConfig, parts)

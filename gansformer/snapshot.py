@@ -6,6 +6,7 @@ A snapshot is a directory with `config.json` (all that is needed to build the ne
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,27 @@ class Snapshot:
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+def name_by_images(shown: int) -> str:
+    """Return the name of what a run writes after so many images: 000100, at 100.5 kimg 000100.500.
+
+    Sorted as text, the names are in the order of the images.
+    """
+    kimg, rest = divmod(shown, 1000)
+    return f"{kimg:06d}.{rest:03d}" if rest else f"{kimg:06d}"
+
+
+def list_snapshots(directory: Path) -> dict[Path, int]:
+    """Return the snapshots in the folder of a run, oldest first, and the images that each has seen.
+
+    Those with other names, such as `best`, are left out.
+    """
+    found = {}
+    for path in sorted(directory.glob("*")):
+        if match := re.fullmatch(r"(\d{6,})(?:\.(\d{3}))?", path.name, re.ASCII):
+            found[path] = 1000 * int(match[1]) + int(match[2] or 0)
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
 def save_snapshot(snapshot: Snapshot, directory: Path, *, half: bool = False) -> None:
     """Write a snapshot directory, atomically. half: store float16, for shipping."""
     networks = {name: getattr(snapshot, name) for name in ("G", "D", "Gs")}
@@ -62,7 +84,7 @@ def save_snapshot(snapshot: Snapshot, directory: Path, *, half: bool = False) ->
         "details": snapshot.details,
     }
     with atomic_directory(directory) as temporary:
-        (temporary / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+        (temporary / "config.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
         np.savez_compressed(temporary / "weights.npz", **arrays)
 
 
@@ -119,7 +141,7 @@ def assign_variables(
 
 def _read_description(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path.parent} is not a snapshot: it has no config.json") from error
     except ValueError as error:

@@ -2,14 +2,18 @@
 """Measure training and sampling, as fractions of the machine's matrix multiplication rate."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until run(): Ctrl-C ends imports without a word
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib.cli import ArgumentParser, run  # noqa: E402
 from dnnlib.errors import UserError  # noqa: E402
-from dnnlib.files import atomic_file  # noqa: E402
+from dnnlib.files import atomic_file, require_writable  # noqa: E402
+from dnnlib.numbers import WholeNumber  # noqa: E402
 from dnnlib.quiet import import_tensorflow  # noqa: E402
 
 KINDS = ("train", "sample", "ops")
@@ -28,10 +32,15 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument(
-        "--rounds", type=int, default=3, help="measurements, after one that is not counted"
+        "--rounds",
+        type=WholeNumber(1, 1000),
+        default=3,
+        help="measurements, after one that is not counted",
     )
     parser.add_argument(
-        "--batch", type=int, help="images at a time (default: that of the configuration)"
+        "--batch",
+        type=WholeNumber(1, 2**20),
+        help="images at a time (default: that of the configuration)",
     )
     parser.add_argument(
         "--sweep",
@@ -57,6 +66,11 @@ def main(arguments: list[str]) -> None:
         parser.refuse_without_effect(options, ["batch", "rounds", "assignments"], "on --what ops")
     if (options.sweep or "").startswith("batch="):
         parser.refuse_without_effect(options, ["batch"], "with --sweep batch=...")
+
+    if options.json:
+        require_writable(options.json.parent, "--json")
+        if options.json.is_dir():
+            raise UserError(f"--json {options.json} is a directory; give the name of a file")
 
     import_tensorflow()
     from dnnlib.computing import ComputingOptions

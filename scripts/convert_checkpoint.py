@@ -6,16 +6,21 @@ programs read the pickle itself, too; a snapshot loads faster. The source can al
 snapshot: --networks Gs --half makes it small enough to publish.
 """
 
+import signal
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until run(): Ctrl-C ends imports without a word
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib.cli import ArgumentParser, run  # noqa: E402
+from dnnlib.numbers import FiniteNumber  # noqa: E402
 from dnnlib.quiet import import_tensorflow  # noqa: E402
 
 
-def main(arguments: list[str]) -> None:
+def make_parser() -> ArgumentParser:
+    """Return the parser of the command line."""
     parser = ArgumentParser(prog="convert_checkpoint.py", description=__doc__)
     parser.add_argument(
         "source",
@@ -32,11 +37,15 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--half", action="store_true", help="store float16: half the size")
     parser.add_argument(
         "--ratio",
-        type=float,
+        type=FiniteNumber(above=0, high=1),
         help="height / width of the useful part of the images, which the pickle does not contain; "
         "known for the published models",
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    options = make_parser().parse_args(arguments)
 
     import_tensorflow()
     from gansformer.checkpoint_conversion import convert_checkpoint

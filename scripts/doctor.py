@@ -3,10 +3,13 @@
 
 import importlib.metadata
 import platform
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until run(): Ctrl-C ends imports without a word
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib import cli  # noqa: E402
@@ -26,6 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     if _version("tensorflow") == "not installed":
         raise UserError("TensorFlow is not installed; pip install tensorflow")
     _print_rows(_devices())
+    _print_rows(_precisions())
     from dnnlib.ops.diagnosis import diagnose
 
     _print_rows(diagnose())
@@ -34,6 +38,16 @@ def main(arguments: Sequence[str]) -> None:
 def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
     for topic, finding in rows:
         print(f"{topic:<20} {finding}", flush=True)
+
+
+def _precisions() -> list[tuple[str, str]]:
+    from dnnlib.computing import PRECISIONS, find_drawback
+
+    drawbacks = {name: find_drawback(name) for name in PRECISIONS if name != "float32"}
+    return [
+        ("precision", f"{name}: {drawback or 'this device has instructions for it'}")
+        for name, drawback in drawbacks.items()
+    ]
 
 
 def _version(name: str) -> str:

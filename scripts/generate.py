@@ -1,13 +1,20 @@
 #!/usr/bin/env python3
 """Make images with a trained generator: one file for each seed, or a grid of all of them."""
 
+import signal
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until run(): Ctrl-C ends imports without a word
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib.cli import ArgumentParser, run  # noqa: E402
+from dnnlib.numbers import FiniteNumber, WholeNumber  # noqa: E402
 from dnnlib.quiet import import_tensorflow  # noqa: E402
+
+MOST = 1_000_000  # images in one call
+PSI = FiniteNumber(-1000, 1000)
 
 
 def make_parser() -> ArgumentParser:
@@ -19,18 +26,28 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--out", required=True, type=Path, help="directory for the images")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seeds", help="such as 0-31 or 1,5,7-9")
-    which.add_argument("--num", type=int, default=32, help="seeds from 0 to NUM - 1")
-    parser.add_argument("--psi", type=float, default=0.7, help="truncation; 1: none")
-    parser.add_argument("--psi-cutoff", type=int, help="truncate only layers before this one")
+    which.add_argument(
+        "--num", type=WholeNumber(1, MOST), default=32, help="seeds from 0 to NUM - 1"
+    )
+    parser.add_argument("--psi", type=PSI, default=0.7, help="truncation; 1: none")
+    parser.add_argument(
+        "--psi-cutoff", type=WholeNumber(0, 100), help="truncate only layers before this one"
+    )
     parser.add_argument("--noise", default="random", choices=["random", "const", "none"])
     parser.add_argument(
         "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
     )
-    parser.add_argument("--label", help="class of a conditional model: a number or a name")
+    parser.add_argument(
+        "--label",
+        help="of a conditional model: a class by name or number, a value of each column "
+        "(colour=red,size=2), or a number where labels are numbers (age=3.5)",
+    )
     parser.add_argument(
         "--grid", action="store_true", help="write one image, grid.png, instead of many files"
     )
-    parser.add_argument("--columns", type=int, default=8, help="number of columns of the grid")
+    parser.add_argument(
+        "--columns", type=WholeNumber(1, 1000), default=8, help="number of columns of the grid"
+    )
     parser.add_argument(
         "--attention",
         action="store_true",

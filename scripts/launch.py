@@ -8,29 +8,40 @@ set, see docs/distribution.md. One process uses all GPUs of its machine without 
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until run(): Ctrl-C ends imports without a word
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib.cli import ArgumentParser, run  # noqa: E402
 from dnnlib.errors import UserError  # noqa: E402
 from dnnlib.launching import launch  # noqa: E402
+from dnnlib.numbers import WholeNumber  # noqa: E402
+from dnnlib.signals import STOPPED  # noqa: E402
+
+
+def make_parser() -> ArgumentParser:
+    """Return the parser of the command line."""
+    parser = ArgumentParser(prog="launch.py", description=__doc__.split("\n")[0])
+    parser.add_argument("workers", type=WholeNumber(1, 1000), help="number of processes")
+    parser.add_argument("program", help="such as train.py, with its own options after it")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="options of the program")
+    return parser
 
 
 def main(arguments: list[str]) -> None:
     """Start the workers and wait for them."""
-    parser = ArgumentParser(prog="launch.py", description=__doc__.split("\n")[0])
-    parser.add_argument("workers", type=int, help="number of processes")
-    parser.add_argument("program", help="such as train.py, with its own options after it")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="options of the program")
-    options = parser.parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     program = Path(options.program)
     if not program.is_file():
         program = Path(__file__).resolve().parent / options.program
     if not program.is_file():
         raise UserError(f"{options.program}: no such program; give the path of train.py")
-    launch([str(program), *options.options], options.workers)
+    if not launch([str(program), *options.options], options.workers):
+        sys.exit(STOPPED)
 
 
 def entry_point() -> None:

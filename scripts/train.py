@@ -2,13 +2,18 @@
 """Train a StyleGAN2 or a GANformer on a prepared data set."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until run(): Ctrl-C ends imports without a word
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib.cli import ArgumentParser, run  # noqa: E402
+from dnnlib.numbers import LARGEST, FiniteNumber, seed  # noqa: E402
 from dnnlib.quiet import import_tensorflow  # noqa: E402
+from dnnlib.signals import STOPPED  # noqa: E402
 
 
 def make_parser() -> ArgumentParser:
@@ -33,9 +38,11 @@ def make_parser() -> ArgumentParser:
         help="print the progress of a run, from any shell, and stop",
     )
     parser.add_argument(
-        "--kimg", type=float, help="length of the run (configuration: training.kimg)"
+        "--kimg",
+        type=FiniteNumber(0, LARGEST),
+        help="length of the run (configuration: training.kimg)",
     )
-    parser.add_argument("--seed", type=int, help="seed (configuration: training.seed)")
+    parser.add_argument("--seed", type=seed, help="seed (configuration: training.seed)")
     parser.add_computing_options()
     parser.add_assignments(example="training.gamma=1")
     parser.add_argument(
@@ -67,7 +74,7 @@ def main(arguments: list[str]) -> None:
 
         print_preview(config, options.data)
         return
-    train(
+    finished = train(
         config,
         data=options.data,
         run=options.run,
@@ -75,6 +82,8 @@ def main(arguments: list[str]) -> None:
         init_from=options.init_from,
         computing=ComputingOptions.of(options),
     )
+    if not finished:
+        sys.exit(STOPPED)
 
 
 class _ShowStatus(argparse.Action):

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 
 import tensorflow as tf
 
+from dnnlib.computing import find_drawback
 from dnnlib.errors import UserError
 from training.config import RunConfig
 
@@ -38,12 +39,16 @@ def memory_errors(config: RunConfig, devices: int) -> Iterator[None]:
             f"use a smaller micro-batch, --set training.batch_per_device={smaller} (the gradient "
             "is still that of training.batch_size images)"
             if smaller
-            else "use --precision bfloat16, fewer channels or a lower data.resolution"
+            else f"use {_shorter_numbers()}fewer channels or a lower data.resolution"
         )
         raise UserError(
             "the device ran out of memory with "
             f"training.batch_per_device={config.training.batch_per_device}; {remedy}"
         ) from error
+
+
+def _shorter_numbers() -> str:
+    return "" if find_drawback("bfloat16") else "--precision bfloat16, "
 
 
 def _smaller_batch(config: RunConfig, devices: int) -> int | None:

@@ -4,24 +4,41 @@ Defaults are those of the official command line without options.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-import yaml
-
-from dnnlib.config import from_mapping, set_option
-from dnnlib.errors import MissingFile, UserError, suggest
+from dnnlib.config import from_mapping, read_yaml, set_option
+from dnnlib.errors import UserError
+from dnnlib.numbers import (
+    LARGEST,
+    Count,
+    CountOrZero,
+    Finite,
+    FiniteNumber,
+    Fraction,
+    Positive,
+    PositiveOrZero,
+    Seed,
+    WholeNumber,
+)
+from gansformer.canvas import Canvas
 from gansformer.config import DiscriminatorConfig, GeneratorConfig, check_pair
+from gansformer.configurations import find_config
 from training.augmentation.config import AugmentationConfig
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+Beta = Annotated[float, FiniteNumber(0, 0.999999)]  # the bias correction divides by 1 - beta^t
+GridSize = Annotated[int, WholeNumber(1, 1000)]
+Interval = Annotated[
+    float, FiniteNumber(0.001, LARGEST)
+]  # in thousands of images: one is the least
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """How the data set is used."""
 
-    resolution: int = 256
+    resolution: Count = 256
     mirror: bool = False  # flip half of the real images left to right
     labels: bool = False  # train a conditional model
 
@@ -30,47 +47,42 @@ class DataConfig:
 class TrainingConfig:
     """Losses, optimiser and schedule."""
 
-    kimg: float = 25000.0  # length of the run, in thousands of real images shown
-    batch_size: int = 32
-    batch_per_device: int = 4  # images at a time; gradients are summed up to batch_size
-    seed: int = 0
+    kimg: PositiveOrZero = 25000.0  # length of the run, in thousands of real images shown
+    batch_size: Count = 32
+    batch_per_device: Count = 4  # images at a time; gradients are summed up to batch_size
+    seed: Seed = 0
 
     generator_loss: Literal["logistic", "logistic_ns", "hinge", "hinge_official", "wgan"] = (
         "logistic_ns"
     )
     discriminator_loss: Literal["logistic", "hinge", "wgan"] = "logistic"
     regularizer: Literal["r1", "r2", "gp", "none"] = "r1"
-    gamma: float = 10.0
-    regularizer_interval: int = 16  # minibatches from one use of the regulariser to the next
-    path_length_weight: float = 0.0  # 2 in StyleGAN2; 0 in the official GANformer runs
-    path_length_interval: int = 4
-    path_length_decay: float = 0.01
-    style_mixing: float = 0.9  # probability
-    component_mixing: float = 0.0
+    gamma: PositiveOrZero = 10.0
+    regularizer_interval: Count = 16  # minibatches from one use of the regulariser to the next
+    path_length_weight: PositiveOrZero = 0.0  # 2 in StyleGAN2; 0 in the official GANformer runs
+    path_length_interval: Count = 4
+    path_length_decay: Fraction = 0.01
+    style_mixing: Fraction = 0.9  # probability
+    component_mixing: Fraction = 0.0
 
-    generator_lr: float = 0.002
-    discriminator_lr: float = 0.002
-    beta1: float = 0.0
-    beta2: float = 0.99
-    epsilon: float = 1e-8
+    generator_lr: PositiveOrZero = 0.002
+    discriminator_lr: PositiveOrZero = 0.002
+    beta1: Beta = 0.0
+    beta2: Beta = 0.99
+    epsilon: Positive = 1e-8
     # The official code corrects G's optimiser for a lazy regulariser even when there is none.
     always_correct_generator: bool = True
-    clip: float | None = None  # bound on the global norm of a gradient
+    clip: Positive | None = None  # bound on the global norm of a gradient
     # With --precision bfloat16 or mixed_float16: how many resolutions, from the highest down, have
     # 16-bit feature maps (4 in StyleGAN2-ADA). None: all.
-    resolutions_in_16_bit: int | None = None
-    ema_kimg: float = 10.0  # half-life of the moving average of G
+    resolutions_in_16_bit: Count | None = None
+    ema_kimg: Positive = 10.0  # half-life of the moving average of G
     # How many resolutions of the discriminator, from the highest down, are not trained (freeze-D,
     # Mo et al. 2020, for fine-tuning with --init-from).
-    freeze_discriminator: int = 0
+    freeze_discriminator: CountOrZero = 0
     augmentation: AugmentationConfig = AugmentationConfig()  # for small data sets
 
     def __post_init__(self):
-        if self.resolutions_in_16_bit is not None and self.resolutions_in_16_bit < 1:
-            raise UserError(
-                f"training.resolutions_in_16_bit={self.resolutions_in_16_bit} is too few; use 1 or "
-                "more, or --precision float32"
-            )
         if self.batch_size % self.batch_per_device:
             fitting = [n for n in range(1, self.batch_size + 1) if self.batch_size % n == 0]
             nearest = min(fitting, key=lambda n: abs(n - self.batch_per_device))
@@ -90,22 +102,17 @@ class OutputConfig:
         "sheet_rows": "grid_rows",
     }
 
-    tick_kimg: float = 8.0  # interval between two lines of statistics, in thousands of images
-    grid_kimg: float = 24.0  # interval between two grids of sample images
-    snapshot_kimg: float = 24.0  # interval between two snapshots (what sampling needs)
-    checkpoint_minutes: float = 15.0  # interval between two checkpoints (what training needs)
-    keep_snapshots: int = 10  # number of the newest snapshots that are kept
-    keep_snapshot_every_kimg: float = 0.0  # > 0: snapshots at multiples of it are kept, too
-    keep_checkpoints: int = 2  # number of the newest checkpoints that are kept, beside the best
-    keep_checkpoint_every_kimg: float = 0.0  # > 0: the first checkpoint after each multiple, too
-    grid_columns: int = 8
-    grid_rows: int = 6
-    psi: float = 0.7  # truncation of the sample images
-
-    def __post_init__(self):
-        for name in ("keep_snapshots", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise UserError(f"output.{name}={getattr(self, name)} is too few; use 1 or more")
+    tick_kimg: Interval = 8.0  # interval between two lines of statistics, in thousands of images
+    grid_kimg: Interval = 24.0  # interval between two grids of sample images
+    snapshot_kimg: Interval = 24.0  # interval between two snapshots (what sampling needs)
+    checkpoint_minutes: PositiveOrZero = 15.0  # between two checkpoints (what training needs)
+    keep_snapshots: Count = 10  # number of the newest snapshots that are kept
+    keep_snapshot_every_kimg: PositiveOrZero = 0.0  # > 0: those at multiples of it are kept, too
+    keep_checkpoints: Count = 2  # number of the newest checkpoints that are kept, beside the best
+    keep_checkpoint_every_kimg: PositiveOrZero = 0.0  # > 0: the first after each multiple, too
+    grid_columns: GridSize = 8
+    grid_rows: GridSize = 6
+    psi: Finite = 0.7  # truncation of the sample images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +120,7 @@ class EvaluationConfig:
     """Metrics during training."""
 
     metrics: str = ""  # such as fid10k,pr10k3; see evaluate.py --help. Empty: none
-    every_kimg: float = 50.0
+    every_kimg: Interval = 50.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +136,14 @@ class RunConfig:
 
     def __post_init__(self):
         check_pair(self.generator, self.discriminator)
+        canvas = Canvas(self.data.resolution, self.generator.crop_ratio)  # or UserError
+        for name in ("generator", "discriminator"):
+            base, least = getattr(self, name).channel_base, 2 ** (canvas.log2 - 1)
+            if base < least:
+                raise UserError(
+                    f"{name}.channel_base={base} leaves no feature map at {canvas.resolution} "
+                    f"pixels; use {least} or more"
+                )
         freeze, most = self.training.freeze_discriminator, self.data.resolution.bit_length() - 3
         if not 0 <= freeze <= most:
             raise UserError(
@@ -137,7 +152,7 @@ class RunConfig:
             )
 
 
-def load_config(name: str, assignments: list[str] = ()) -> RunConfig:
+def load_config(name: str | Path, assignments: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file, given by path or by the name of one in configs/, and apply `a.b=value`s.
 
     Raises UserError for a missing file, bad YAML, an unknown option or a wrong value.
@@ -146,24 +161,3 @@ def load_config(name: str, assignments: list[str] = ()) -> RunConfig:
     for assignment in assignments:
         set_option(data, assignment, RunConfig)
     return from_mapping(RunConfig, data)
-
-
-def find_config(name: str) -> Path:
-    """Return the path of a configuration file given by path or by name."""
-    for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
-        if path.is_file():
-            return path
-    known = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-    hint = suggest(Path(name).stem, known) or f"; there are {', '.join(known)}"
-    raise MissingFile(f"configuration {name} does not exist{hint}")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds."""
-    try:
-        data = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path} must hold options, not {data!r}")
-    return data

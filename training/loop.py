@@ -11,6 +11,7 @@ import tensorflow as tf
 import datasets
 from datasets.dataset import Dataset
 from dnnlib.computing import ComputingOptions
+from dnnlib.config import from_mapping, to_mapping
 from dnnlib.devices import variable_scope
 from dnnlib.errors import UserError
 from dnnlib.images import crop_rows, save_image
@@ -19,9 +20,11 @@ from dnnlib.signals import StopSignal
 from dnnlib.workers import Workers, find_workers
 from gansformer.config import ModelConfig
 from gansformer.grids import make_grid
-from gansformer.snapshot import Snapshot, save_snapshot
+from gansformer.labels import find_numbers
+from gansformer.snapshot import Snapshot, name_by_images, save_snapshot
+from metrics.names import parse_metrics
 from training.batch_size import check_batch, memory_errors
-from training.config import RunConfig
+from training.config import RunConfig, load_config
 from training.measure.live_evaluation import LiveEvaluation
 from training.run.checkpoint import load_checkpoint, require_space, save_checkpoint
 from training.run.directory import RunLog, find_start, write_config
@@ -42,19 +45,26 @@ from training.worker import require_same_run, train_with_chief
 
 
 def train(
-    config: RunConfig,
+    config: RunConfig | str | Path,
     *,
-    data: Path,
-    run: Path,
-    resume: str = "auto",
-    init_from: str | None = None,
+    data: str | Path,
+    run: str | Path,
+    resume: str | Path = "auto",
+    init_from: str | Path | None = None,
     computing: ComputingOptions | None = None,
-) -> None:
-    """Train until `training.kimg` thousand images were shown; see find_start for `resume`.
+) -> bool:
+    """Train until `training.kimg` thousand images were shown; return whether it came so far.
 
+    config: also the path of a YAML file, or the name of one in configs/. resume: see find_start.
     init_from: what the networks of a new run begin with, see fine_tuning.initialize.
-    A first SIGINT or SIGTERM saves and returns; calling this again then continues.
+    A first SIGINT, SIGTERM, SIGHUP or SIGUSR1 saves and returns False; calling this again then
+    continues. In a thread other than the main one, signals are left alone.
     """
+    given = config if isinstance(config, RunConfig) else load_config(config)
+    config = from_mapping(RunConfig, to_mapping(given))  # ranges, also of one made by hand
+    if config.evaluation.metrics:
+        parse_metrics(config.evaluation.metrics)  # or UserError, at once
+    data, run = Path(data), Path(run)
     computing = computing or ComputingOptions()
     strategy = computing.apply()
     check_batch(config, strategy.num_replicas_in_sync)
@@ -79,12 +89,11 @@ def train(
             strategy=strategy,
         )
         if not workers.is_chief:
-            train_with_chief(config, state, dataset, workers)
-            return
+            return train_with_chief(config, state, dataset, workers)
         loop = TrainingLoop(config, state, dataset, run, log)
         loop.describe(computing.precision)
         loop.start(checkpoint, init_from)
-        loop.run_to_end(workers)
+        return loop.run_to_end(workers)
 
 
 class TrainingLoop:
@@ -106,6 +115,7 @@ class TrainingLoop:
         numbers = np.linspace(0, dataset.count - 1, min(count, dataset.count)).astype(int)
         self.reals, labels = dataset.read(numbers)
         conditional = state.generator.label_dim > 0
+        self.label_numbers = find_numbers(dataset.label_names, labels) if conditional else []
         self.samples = SampleGrids(
             state.average,
             columns=output.grid_columns,
@@ -139,6 +149,8 @@ class TrainingLoop:
             f"data {self.dataset.directory}: {self.dataset.count} images"
             f" {self.dataset.resolution}x{self.dataset.resolution}x{self.dataset.channels}"
         )
+        if self.dataset.count == 1:
+            self.log("warning: this data set has one image; the generator can only learn that one")
         self.log(self.dataset.describe_memory(self.step.micro_batch))
         self.log(
             f"networks: generator {sizes['G']:.2f} M, discriminator {sizes['D']:.2f} M parameters;"
@@ -176,8 +188,8 @@ class TrainingLoop:
         write_config(self.run, self.config)
         self.log(f"resuming from {checkpoint}: {self.shown / 1000:.2f} kimg")
 
-    def run_to_end(self, workers: Workers) -> None:
-        """Train, writing what is due, until the end or a signal."""
+    def run_to_end(self, workers: Workers) -> bool:
+        """Train, writing what is due, until the end or a signal; return whether it is the end."""
         end = self.config.training.kimg * 1000
         workers.copy_from_chief(self.state.by_name().values(), self.state.strategy)
         reals = iter(self.step.batches(self.dataset))
@@ -190,19 +202,20 @@ class TrainingLoop:
                 self.write_what_is_due(before, finished=self.shown >= end)
         self.save_checkpoint()
         if self.shown < end:
-            self.save_snapshot(self.run / "snapshots" / f"{int(self.shown / 1000):06d}")
+            self.save_snapshot(self.run / "snapshots" / name_by_images(self.shown))
             self.log(f"stopped at {self.shown / 1000:.2f} kimg; run the same command to continue")
         else:
             self.log(
                 f"finished {self.shown / 1000:.2f} kimg; sample images in {self.run / 'samples'}"
             )
         workers.any(False, self.state.strategy)  # the others wait until everything is written
+        return self.shown >= end
 
     def write_what_is_due(self, before: int, *, finished: bool) -> None:
         """Write the statistics, grids, snapshots and checkpoints that became due since `before`."""
         output, shown = self.config.output, self.shown
         is_due = lambda kimg: finished or shown // (kimg * 1000) > before // (kimg * 1000)  # noqa: E731
-        name = f"{int(shown / 1000):06d}"
+        name = name_by_images(shown)
         if is_due(output.grid_kimg):
             self.save_grid(f"fakes-{name}")
         if is_due(output.tick_kimg) or before == 0:
@@ -271,6 +284,7 @@ class TrainingLoop:
         details = {
             "data": self.dataset.name,
             "label_names": self.dataset.label_names if self.config.data.labels else [],
+            "label_numbers": self.label_numbers,
             "ratio": self.dataset.ratio,
         }
         networks = self.state.networks()

@@ -31,8 +31,11 @@ def require_same_run(
 
 def train_with_chief(
     config: RunConfig, state: TrainState, dataset: Dataset, workers: Workers
-) -> None:
-    """Run the same steps as the chief until its run ends; the initial state comes from it."""
+) -> bool:
+    """Run the same steps as the chief until its run ends; the initial state comes from it.
+
+    Returns whether the run reached its end.
+    """
     step = TrainingStep(config, state)
     workers.copy_from_chief(state.by_name().values(), state.strategy)
     reals = iter(step.batches(dataset))
@@ -43,3 +46,4 @@ def train_with_chief(
         ):
             step.run_minibatch(reals)
     workers.any(False, state.strategy)  # the chief has written everything
+    return int(state.images_shown.numpy()) >= end

@@ -13,6 +13,7 @@ from dnnlib.errors import MissingFile, UserError, suggest
         ("gama", '; did you mean "gamma"?'),
         ("--resoluton", '; did you mean "--resolution"?'),
         ("gamma", '; did you mean "gamma"?'),
+        ("--res", '; did you mean "--resolution"?'),
         ("entirely different", ""),
         ("", ""),
     ],

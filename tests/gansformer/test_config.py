@@ -48,7 +48,7 @@ def test_shipped_configurations(path):
     "options, message",
     [
         ({"latent_size": 500, "components": 16, "attention": "simplex"}, "try 496"),
-        ({"components": 0}, "at least 1"),
+        ({"components": 0}, "use a whole number from 1"),
         ({"components": 4}, "needs attention"),
         ({"attention": "triplex"}, 'is not one of none, simplex, duplex; did you mean "simplex"'),
         ({"latent_size": 1.5}, "expected int"),

@@ -95,7 +95,7 @@ def test_official_pickle(tmp_path):
         (["--columns", "3"], "--columns has no effect without --grid"),
         (["--psi", "1", "--psi-cutoff", "2"], "--psi-cutoff has no effect with --psi 1"),
         (["--devices", "cpu:x"], "use auto, cpu, cpu:N"),
-        (["--out", "/proc/pictures"], "no such file or directory"),
+        (["--out", "/proc/pictures"], "/proc cannot be written"),
     ],
 )
 def test_bad_input(model, tmp_path, extra, message, capsys):

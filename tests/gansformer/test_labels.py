@@ -8,6 +8,7 @@ import gansformer
 from dnnlib.errors import UserError
 from gansformer.generation import latents
 from gansformer.variables import variables_by_name
+from training.config import load_config
 
 SIZES = {"channel_base": 64, "channel_max": 16}
 COMPONENTS = {**SIZES, "latent_size": 32, "components": 4}
@@ -96,3 +97,31 @@ def test_label_by_number_and_by_name():
     ):
         with pytest.raises(UserError, match=message):
             label_rows(snapshot, generator, label, 2)
+
+
+def test_what_networks_refuse(tiny_networks):
+    """One line instead of a wrong result; labels of size 0, as data sets without have, are none."""
+    generator, discriminator = tiny_networks
+    z, images = latents(generator, [0, 1]), tf.zeros([2, *discriminator.image_shape])
+    for labels in (np.eye(2), np.ones([2, 1])):
+        with pytest.raises(ValueError, match="generator is not conditional"):
+            generator(z, labels)
+        with pytest.raises(ValueError, match="discriminator is not conditional"):
+            discriminator(images, labels)
+    none = np.zeros([2, 0], np.float32)
+    np.testing.assert_array_equal(generator.mapping(z, none), generator.mapping(z))
+    np.testing.assert_array_equal(discriminator(images, none), discriminator(images))
+    with pytest.raises(ValueError, match="images are uint8.* needs floats in"):
+        discriminator(np.zeros([2, *discriminator.image_shape], np.uint8))
+    for call in (lambda: generator(z[:0]), lambda: discriminator(images[:0])):
+        with pytest.raises(ValueError, match="the batch is empty"):
+            call()
+    with pytest.raises(ValueError, match="no seeds"):
+        gansformer.Sampler(generator)([])
+
+
+def test_build_takes_the_names_of_train():
+    generator, _ = gansformer.build("cartoonset64-stylegan2-cpu", resolution=16)
+    assert generator.config == load_config("cartoonset64-stylegan2-cpu").generator
+    with pytest.raises(UserError, match='did you mean "demo"'):
+        gansformer.build("demoo")

@@ -8,7 +8,7 @@ import pytest
 import gansformer
 from dnnlib.errors import UserError
 from gansformer.config import ModelConfig
-from gansformer.snapshot import load_snapshot
+from gansformer.snapshot import list_snapshots, load_snapshot, name_by_images
 from tests.golden_files import GOLDEN, load, relative_error, to_nhwc
 
 PICKLES = ["stylegan2", "simplex", "duplex", "older_names_duplex"]
@@ -92,3 +92,19 @@ def test_official_checkpoint(name):
             assert relative_error(images, to_nhwc(expected)) < 1e-4
     scores = snapshot.D(to_nhwc(arrays["in/images"]))
     assert relative_error(scores, arrays["out/D/scores"]) < 1e-4
+
+
+def test_names_between_whole_kimg(saved):
+    """They sort by the images, also as text, and the newest is loaded."""
+    shown = [0, 4, 512, 1000, 1500, 24_000, 24_016, 1_000_000, 2_500_001]
+    names = [name_by_images(n) for n in shown]
+    assert names[2:7] == ["000000.512", "000001", "000001.500", "000024", "000024.016"]
+    assert sorted(names[:8]) == names[:8]
+    _, path = saved
+    for name in [*names, "best", "000002.5", ".000009.17.tmp"]:
+        (path.parent / name).mkdir(exist_ok=True)
+    assert list(list_snapshots(path.parent).items()) == [
+        (path.parent / name, n) for name, n in zip(names, shown, strict=True)
+    ]
+    path.rename(path.parent / "2500001")
+    assert gansformer.load(path.parent.parent).kimg == 1.5

@@ -1,20 +1,30 @@
 """Runs: what they write, how they stop, and that a stopped run loses nothing."""
 
+import dataclasses
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+import gansformer
 from dnnlib.cli import run as run_program
+from dnnlib.errors import UserError
+from dnnlib.signals import STOPPED
+from gansformer.snapshot import list_snapshots, name_by_images
+from scripts.prepare_data import main as prepare_data
 from scripts.train import main as train
 from tests.golden_files import ROOT
 from tests.training.runs import assert_same_run, read_state, read_stats
+from training.config import load_config
+from training.loop import train as train_in_python
 from training.run.checkpoint import list_checkpoints, newest_checkpoint
 
 
@@ -46,7 +56,8 @@ def test_what_a_run_writes(whole_run):
         "reals.png",
         "fakes-init.png",
         "fakes-init-attention.png",
-        "fakes-000000.png",
+        "fakes-000000.024.png",
+        "fakes-000000.048.png",
     }
     assert Image.open(whole_run / "samples" / "reals.png").size == (32, 16)
     stats = read_stats(whole_run)
@@ -118,14 +129,66 @@ def test_kill_and_continue(whole_run, arguments, tmp_path, capsys):
     assert_same_run(whole_run, tmp_path / "run")
 
 
-def test_sigterm_saves_and_ends_well(small_arguments, tmp_path):
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGUSR1]
+    + [pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGHUP)],
+)
+def test_a_signal_saves_and_the_status_says_so(small_arguments, tmp_path, number):
     process = start([*small_arguments, "--kimg", "1000"])
     wait_for_line(process, "tick 0")
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == STOPPED == os.EX_TEMPFAIL, output
+    assert "run the same command to continue" in output and "Traceback" not in output
+    shown = int(newest_checkpoint(tmp_path / "run").name)
+    assert shown > 0
+    assert name_by_images(shown) in os.listdir(tmp_path / "run" / "snapshots")
+
+
+def test_a_finished_run_ends_with_0(small_arguments, tmp_path):
+    """Its lines name no nan, though no regulariser ran in some ticks, and all snapshots stay."""
+    every = ["output.tick_kimg=0.001", "output.snapshot_kimg=0.004", "output.grid_kimg=0.004"]
+    every += ["training.regularizer_interval=2", "output.keep_snapshots=2"]
+    process = start([*small_arguments, "--kimg", "0.016", "--set", *every])
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
-    assert "run the same command to continue" in output
-    assert newest_checkpoint(tmp_path / "run").name != "0000000000"
+    assert "tick 3" in output and "nan" not in output and " reg       -" in output
+    run = tmp_path / "run"
+    assert list(list_snapshots(run / "snapshots").values()) == [12, 16]
+    grids = {f"fakes-000000.{n:03d}.png" for n in (4, 8, 12, 16)}
+    assert grids <= set(os.listdir(run / "samples"))
+    assert gansformer.load(run).kimg == 0.016
+
+
+def test_train_takes_texts_in_a_thread(small_config, small_data, tmp_path):
+    """As a notebook calls it; TensorFlow has worked already."""
+    assert float(tf.add(1.0, 1.0)) == 2
+    options = {"data": str(small_data), "run": str(tmp_path / "run")}
+    with ThreadPoolExecutor(1) as pool:
+        config = load_config(small_config, ["training.kimg=0.004"])
+        assert pool.submit(train_in_python, config, **options).result() is True
+    with pytest.raises(UserError, match='did you mean "demo"'):
+        train_in_python("demoo", **options)
+    with pytest.raises(UserError, match="no images of resolution 32"):  # of one in configs/
+        train_in_python("demo", **options)
+    wrong = dataclasses.replace(config.output, tick_kimg=0)
+    with pytest.raises(UserError, match="option output.tick_kimg 0"):
+        train_in_python(dataclasses.replace(config, output=wrong), **options)
+
+
+def test_metrics_that_do_not_exist_are_told_at_the_start(small_arguments, tmp_path, capsys):
+    arguments = [*small_arguments, "--set", "evaluation.metrics=fif10k"]
+    assert run_program(train, arguments) == 2
+    assert "fif10k" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_one_image(small_config, tmp_path, capsys):
+    data = tmp_path / "data"
+    prepare_data(["demo", "--out", str(data), "--resolution", "8", "--max-images", "1"])
+    config = load_config(small_config, ["training.kimg=0"])
+    assert train_in_python(config, data=data, run=tmp_path / "run")
+    assert "warning: this data set has one image" in capsys.readouterr().out
 
 
 def test_damaged_checkpoint_is_named_and_the_one_before_taken(whole_run, tmp_path, capsys):

@@ -1,10 +1,12 @@
 """Options of augmentation: training.augmentation in a configuration."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 from dnnlib.errors import UserError, suggest
+from dnnlib.numbers import FiniteNumber, Fraction, Positive
 
+SignMean = Annotated[float, FiniteNumber(-1, 1)]
 ADA = ("blit", "geometric", "color", "filter", "noise", "cutout")
 TRANSFORMS = {  # in the order in which they happen
     "none": (),
@@ -22,9 +24,9 @@ class AugmentationConfig:
     mode: Literal["none", "ada", "fixed", "diffaugment"] = "none"
     # Empty: those that its paper recommends: blit, geometric, color; all three of DiffAugment.
     transforms: tuple[str, ...] = ()
-    p: float = 0.0  # probability of each transform; with ada, its initial value
-    target: float = 0.6  # ada: mean sign of the scores of real images that p is adapted to
-    ramp_kimg: float = 500.0  # ada: thousands of images in which p can go from 0 to 1
+    p: Fraction = 0.0  # probability of each transform; with ada, its initial value
+    target: SignMean = 0.6  # ada: mean sign of the scores of real images that p is adapted to
+    ramp_kimg: Positive = 500.0  # ada: thousands of images in which p can go from 0 to 1
 
     def __post_init__(self):
         known = TRANSFORMS[self.mode]
@@ -35,16 +37,10 @@ class AugmentationConfig:
                     f"training.augmentation.transforms: {name} is not a transform of "
                     f"mode {self.mode}{hint}"
                 )
-        if not 0 <= self.p <= 1:
-            raise UserError(f"training.augmentation.p={self.p:g} is not a probability; use 0 to 1")
         if self.mode == "fixed" and self.p == 0:
             raise UserError(
                 "training.augmentation.mode=fixed with p=0 changes nothing; "
                 "set training.augmentation.p, such as 0.3"
-            )
-        if self.ramp_kimg <= 0:
-            raise UserError(
-                f"training.augmentation.ramp_kimg={self.ramp_kimg:g} must be above 0; try 500"
             )
 
     @property

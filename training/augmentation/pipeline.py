@@ -37,7 +37,14 @@ def _transform(images, stream, p):
 
 
 def _recolor(images, stream, p):
-    return recolor(images, draw_recoloring(stream, p))
+    return _change_colors(images, lambda x: recolor(x, draw_recoloring(stream, p)))
+
+
+def _change_colors(images, change):
+    """Apply `change` to the colours [B, H, W, 1 or 3]; a fourth channel, alpha, stays as it is."""
+    if images.shape[3] != 4:
+        return change(images)
+    return tf.concat([change(images[..., :3]), images[..., 3:]], axis=3)
 
 
 def _filter(images, stream, p):
@@ -53,7 +60,7 @@ _ADA = {
     "cutout": cut_out,
 }
 _DIFFAUGMENT = {
-    "color": lambda images, stream, p: jitter_colors(images, stream),
+    "color": lambda images, stream, p: _change_colors(images, lambda x: jitter_colors(x, stream)),
     "translation": lambda images, stream, p: translate(images, stream),
     "cutout": lambda images, stream, p: cut_out(images, stream, 1.0),
 }

@@ -45,7 +45,7 @@ def make_points(
     Raises UserError if the text or a value cannot be used, before anything is measured.
     """
     setting, _, values = sweep.partition("=")
-    if setting not in SETTINGS or not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", values):
+    if setting not in SETTINGS or not re.fullmatch(r"[1-9]\d{0,5}(,[1-9]\d{0,5})*", values):
         raise UserError(
             f"--sweep {sweep}: expected one of {', '.join(SETTINGS)} and its values, "
             "such as resolution=32,64,128"

@@ -5,10 +5,10 @@ from typing import Any
 
 import yaml
 
-from dnnlib.config import from_mapping, to_mapping
+from dnnlib.config import from_mapping, read_yaml, to_mapping
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_file
-from training.config import RunConfig, read_yaml
+from training.config import RunConfig
 from training.run.checkpoint import list_checkpoints, newest_checkpoint
 
 # Options that determine which variables there are, beside those of the networks.
@@ -24,7 +24,7 @@ class RunLog:
     def __call__(self, line: str) -> None:
         print(line, flush=True)
         if self.path.parent.is_dir():
-            with open(self.path, "a", encoding="utf-8") as file:
+            with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line + "\n")
 
 

@@ -35,6 +35,11 @@ def initialize(state: TrainState, source: str, report: Callable[[str], None]) ->
         taken = len(variables) - len(left)
         rest = f"; new: {', '.join(sorted(left))}" if left else ""
         report(f"{name} from {source}: {taken} of {len(variables)} variables{rest}")
+        if trained is not None and taken < len(variables) / 2:
+            report(
+                f"warning: only {taken} of {len(variables)} variables of {name} are in {source}; "
+                "the others begin untrained. Was it trained with another architecture?"
+            )
 
 
 def _copy(variable: tf.Variable, source: tf.Variable | None) -> bool:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_file, remove_leftovers
+from dnnlib.files import atomic_file, lock, remove_leftovers
 
 LOCK = ".lock"
 PARTS = ("checkpoints", "snapshots", "samples")
@@ -42,12 +42,10 @@ def hold_run(run: Path) -> Iterator[None]:
 def _lock(file) -> bool:
     for attempt in range(10):  # `is_held` holds the lock for an instant
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file, wait=False)  # where the file system has no locks, one line says so
             return True
         except BlockingIOError:
             time.sleep(0.05 * attempt)
-        except OSError:
-            return True  # a file system without locks
     return False
 
 

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from gansformer.snapshot import list_snapshots
 from training.config import OutputConfig
 from training.run.checkpoint import list_checkpoints
 
@@ -29,9 +30,17 @@ def remove_old_checkpoints(
 
 
 def remove_old_snapshots(directory: Path, output: OutputConfig) -> None:
-    """Keep the newest `keep_snapshots`, and those at multiples of `keep_snapshot_every_kimg`."""
-    every = output.keep_snapshot_every_kimg
-    names = sorted(path for path in directory.iterdir() if path.name.isdigit())
-    for path in names[: -output.keep_snapshots]:
-        if not (every and int(path.name) % every == 0):
-            shutil.rmtree(path)
+    """Keep the newest `keep_snapshots`, and those at multiples of `keep_snapshot_every_kimg`.
+
+    A batch may end after a multiple: it is the first one within 1 kimg of it.
+    """
+    every = output.keep_snapshot_every_kimg * 1000
+    snapshots = list_snapshots(directory)
+    kept = set(list(snapshots)[-output.keep_snapshots :])
+    if every > 0:
+        milestones: dict[float, Path] = {}
+        for path, shown in snapshots.items():
+            milestones.setdefault(shown // every, path)
+        kept |= {path for path in milestones.values() if snapshots[path] % every < 1000}
+    for path in snapshots.keys() - kept:
+        shutil.rmtree(path)

@@ -2,6 +2,7 @@
 
 import math
 import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,18 +90,24 @@ class StatisticsLog:
 def format_tick(entry: dict[str, Any], total_kimg: float) -> str:
     """Return the line that is printed for a tick, in fixed widths."""
     left_s = max(total_kimg - entry["kimg"], 0) * entry["timing/sec_per_kimg"]
+    # What was never computed in a tick is no failure; what was left out as not finite is one.
+    missing = "nan" if entry.get("health/nonfinite") else "-"
+
+    def number(name: str, width: int, digits: int) -> str:
+        return f"{entry[name]:{width}.{digits}f}" if name in entry else f"{missing:>{width}}"
+
     path_length = f"  pl {entry['path_length']:6.3f}" if "path_length" in entry else ""
     return (
         f"tick {entry['tick']:<5d} kimg {entry['kimg']:<9.2f}"
         f" {entry['timing/img_per_sec']:6.1f} img/s {entry['timing/sec_per_kimg']:7.1f} sec/kimg"
         f"  left {format_duration(left_s):>8s}"
-        f"  loss G {entry.get('loss/generator', float('nan')):6.3f}"
-        f" D {entry.get('loss/discriminator', float('nan')):6.3f}"
-        f" reg {entry.get('loss/regularizer', float('nan')):7.4f}{path_length}"
+        f"  loss G {number('loss/generator', 6, 3)} D {number('loss/discriminator', 6, 3)}"
+        f" reg {number('loss/regularizer', 7, 4)}{path_length}"
         f"  mem {entry['resources/peak_memory_gb']:4.1f} GB"
     )
 
 
 def peak_memory_gb() -> float:
     """Return the most memory that this process ever had, in GB (10^9 bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -1,5 +1,6 @@
 """Curves and images for TensorBoard, each point once however often a run is continued."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ class TensorBoard:
 
     def __init__(self, directory: Path):
         self.last = _last_steps(directory)  # tag -> step
-        self.writer = tf.summary.create_file_writer(str(directory))
+        self.writer = tf.summary.create_file_writer(os.fsencode(directory))
 
     def write_scalars(self, values: dict[str, float], step: int) -> None:
         """Add points to curves."""
@@ -40,7 +41,7 @@ def _last_steps(directory: Path) -> dict[str, int]:
     last: dict[str, int] = {}
     for path in sorted(directory.glob("events.out.tfevents.*")):
         try:
-            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            for record in tf.data.TFRecordDataset(os.fsencode(path)).as_numpy_iterator():
                 event = tf.compat.v1.Event.FromString(record)
                 for value in event.summary.value:
                     last[value.tag] = max(event.step, last.get(value.tag, -1))

@@ -201,8 +201,8 @@ def test_two_replicas_equal_one(arguments, tmp_path):
         (["mode=ada", "transforms=[blitt]"], 'did you mean "blit"'),
         (["mode=diffaugment", "transforms=[blit]"], "there are color, translation, cutout"),
         (["mode=fixed"], "set training.augmentation.p, such as 0.3"),
-        (["mode=fixed", "p=1.5"], "is not a probability; use 0 to 1"),
-        (["mode=ada", "ramp_kimg=0"], "must be above 0"),
+        (["mode=fixed", "p=1.5"], "use a number from 0 to 1"),
+        (["mode=ada", "ramp_kimg=0"], "use a number greater than 0"),
     ],
 )
 def test_bad_options_get_one_line(arguments, assignments, message, tmp_path, capsys):

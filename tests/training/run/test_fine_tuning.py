@@ -139,6 +139,18 @@ def test_frozen_layers_do_not_move(config):
     assert moved == expected and moved
 
 
+def test_another_architecture_is_warned_of(config, tmp_path):
+    """StyleGAN2's weights for a duplex GANformer: a few fit by chance."""
+    source = TrainState(config, channels=3, label_dim=0).networks()
+    snapshot = Snapshot(ModelConfig(config.generator, config.discriminator), 5.0, **source)
+    options = {"components": 4, "attention": "duplex", "latent_size": 32, "architecture": "resnet"}
+    duplex = dataclasses.replace(config.generator, **options)
+    state, lines = make_state(dataclasses.replace(config, generator=duplex)), []
+    initialize(state, place(snapshot, tmp_path), lines.append)
+    assert [line for line in lines if line.startswith("warning: only ") and " of G are in " in line]
+    assert not [line for line in lines if line.startswith("warning") and " of D " in line]
+
+
 def test_command(small_arguments, source, tmp_path, capsys):
     """A new run begins with the snapshot, and going on with it does not begin again."""
     path = place(source, tmp_path)
