@@ -114,9 +114,9 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files may be any bytes, terminals strict
             stream.reconfigure(errors="backslashreplace")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # so while a script imports
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # so while a script imports
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         main(arguments)
     except UserError as error:
         return _fail(str(error), arguments)
