@@ -26,8 +26,10 @@ _NAME_COLUMNS = ("filename", "file_name", "file", "image", "image_id", "img", "p
 _NUMBER_COLUMNS = ("", "index", "unnamed: 0")  # that programs add and nobody means
 _SAMPLE_ROWS = 1000  # that are enough to find the column of names
 _DELIMITERS = "\t,;"
+_LARGEST = float(np.finfo(np.float32).max)  # that a label can hold
+_END = ["\x1f", "end"]  # of a table; a line that comes last unless a quotation mark is left open
 
-Value = str | float | int
+Value = str | float | int | None | list | dict  # the last two, of JSON, are no labels
 Row = tuple[str, dict[str, Value]]  # name of the image, what the table says of each column
 
 
@@ -40,27 +42,33 @@ class _Column:
     has_words: bool = False
     has_fractions: bool = False
     has_infinities: bool = False
-    values: set[Value] = field(default_factory=set)  # up to MOST_CLASSES + 1
+    has_lists: bool = False
+    values: set[str] = field(default_factory=set)  # up to MOST_CLASSES + 1
 
     def add(self, value: Value) -> None:
         """Take in the value of one row."""
         self.rows += 1
-        if isinstance(value, str):
+        if isinstance(value, (list, dict)):
+            self.has_lists = True
+            return
+        if isinstance(value, (str, bool)):
             self.has_words = True
         elif isinstance(value, float):
             self.has_fractions = True
-            self.has_infinities |= math.isinf(value)
+            self.has_infinities |= abs(value) > _LARGEST
         if len(self.values) <= MOST_CLASSES:
-            self.values.add(value)
+            self.values.add(str(value))
 
     @property
     def problem(self) -> str | None:
         """Why it cannot be a label, if so."""
         if not self.rows:
             return "is blank"
+        if self.has_lists:
+            return "holds lists or objects"
         if self.has_fractions:
             mixed = self.has_words or self.has_infinities
-            return "mixes numbers with words or infinities" if mixed else None
+            return "mixes numbers with words, or has too large ones" if mixed else None
         different = len(self.values)
         if different > MOST_CLASSES or (different > _FEW_CLASSES and 2 * different > self.rows):
             count = f"more than {MOST_CLASSES:,}" if different > MOST_CLASSES else f"{different:,}"
@@ -70,11 +78,11 @@ class _Column:
             )
         return None
 
-    def places(self) -> dict[Value, int] | None:
+    def places(self) -> dict[str, int] | None:
         """Return {value: place in the one-hot vector}, None if its numbers are kept."""
         if self.has_fractions:
             return None
-        ordered = sorted(self.values, key=str if self.has_words else int)
+        ordered = sorted(self.values, key=str if self.has_words else int)  # as text, and 10 after 9
         return {value: place for place, value in enumerate(ordered)}
 
 
@@ -142,7 +150,7 @@ class Table(Labeller):
                 label[start] = value
                 start += 1
             else:
-                label[start + places[value]] = 1
+                label[start + places[str(value)]] = 1
                 start += len(places)
         return label
 
@@ -234,9 +242,13 @@ def _decode(content: bytes) -> str:
 def _read_json(text: str, images: ImageNames) -> Iterator[Row]:
     """Read {"labels": [[name, label], ...]}, {name: label}, lists of objects, lines of objects."""
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_without_doubles)
     except json.JSONDecodeError:
-        content = [json.loads(line) for line in text.splitlines() if line.strip()]
+        content = [
+            json.loads(line, object_pairs_hook=_without_doubles)
+            for line in text.splitlines()
+            if line.strip()
+        ]
     if isinstance(content, dict) and "labels" in content:
         content = content["labels"]
     if content is None:
@@ -247,6 +259,16 @@ def _read_json(text: str, images: ImageNames) -> Iterator[Row]:
     pairs = content.items() if isinstance(content, dict) else content
     for name, label in pairs:
         yield _text(name), {} if label is None else _json_row(label)
+
+
+def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object of JSON; ValueError if it says two things under one name."""
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found and found[name] != value:
+            raise ValueError(f'"{printable(name)}" is there with {found[name]!r} and {value!r}')
+        found[name] = value
+    return found
 
 
 def _read_objects(objects: list[dict], images: ImageNames) -> Iterator[Row]:
@@ -268,7 +290,8 @@ def _json_row(label: object) -> dict[str, Value]:
     if isinstance(label, dict):
         return {str(column): value for column, value in label.items()}
     if isinstance(label, list):
-        return {f"value{number}": float(value) for number, value in enumerate(label)}
+        numbers = [None if value is None else float(value) for value in label]
+        return {f"value{number}": value for number, value in enumerate(numbers)}
     if isinstance(label, (str, int, float)):
         return {"class": label}
     raise ValueError(f"label {label!r}")
@@ -280,6 +303,10 @@ def _read_csv(text: str, images: ImageNames) -> Iterator[Row]:
     if len(first) == 1 and first[0].isdecimal():  # CelebA's tables begin with their length
         first = next(lines, [])
     sample = list(itertools.islice(lines, _SAMPLE_ROWS))
+    while first and not first[-1] and sample and len(sample[0]) < len(first):
+        first.pop()
+    while sample and len(sample[0]) > len(first) and not sample[0][-1]:
+        sample[0].pop()
     if sample and len(sample[0]) == len(first) + 1:  # and their header leaves out the names
         first = ["name", *first]
     if len(first) < 2:
@@ -307,19 +334,30 @@ def _read_csv(text: str, images: ImageNames) -> Iterator[Row]:
 
 
 def _lines(text: str) -> Iterator[list[str]]:
-    first_line = text.lstrip().partition("\n")[0]
+    text = text.lstrip("\r\n ")
+    if text.startswith("sep="):  # as Excel writes
+        text = text.partition("\n")[2]
+    first_line = text.partition("\n")[0]
     if first_line.strip().isdecimal():
-        first_line = text.lstrip().partition("\n")[2].partition("\n")[0]
+        first_line = text.partition("\n")[2].partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first_line.count)
     if delimiter in first_line:
-        lines: Iterable[list[str]] = csv.reader(
-            io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
-        )
+        file = io.StringIO(text + "\n" + delimiter.join(_END), newline="")
+        lines: Iterable[list[str]] = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+        lines = _up_to_end(lines)
     else:
         lines = (line.split() for line in io.StringIO(text))
     for line in lines:
         if line and any(cell.strip() for cell in line):
             yield [cell.strip() for cell in line]
+
+
+def _up_to_end(lines: Iterable[list[str]]) -> Iterator[list[str]]:
+    for line in lines:
+        if line == _END:
+            return
+        yield line
+    raise ValueError("a quotation mark is opened and never closed")
 
 
 def _find_names(rows: Iterable[list[str]], header: list[str], images: ImageNames) -> int:
@@ -390,7 +428,10 @@ def _unique(header: list[str]) -> list[str]:
     return names
 
 
-def _number(cell: str) -> Value:
+def _number(cell: str) -> str | float | int:
+    """Return the number in a cell, or the cell. (Only Python takes 1_0 for 10.)"""
+    if "_" in cell or not cell.isascii():
+        return cell
     for kind in (int, float):
         try:
             return kind(cell)
