@@ -109,6 +109,12 @@ def _require_same(out: Path, manifest: Manifest, fingerprint: str) -> None:
             f"{manifest.resolution}x{manifest.resolution}, other source or options); choose "
             "another --out or remove that directory"
         )
+    for shard in manifest.shards:
+        path = out / shard.file
+        if not path.is_file() or path.stat().st_size != shard.bytes:
+            raise UserError(
+                f"{path}: missing or not of its size; remove that directory to prepare it again"
+            )
 
 
 def _require_same_content(

@@ -143,6 +143,20 @@ def composite_colour(alpha: str) -> tuple[int, int, int]:
         ) from error
 
 
+def most_bytes_for(max_pixels: int = MAX_PIXELS) -> int:
+    """Return the size of the largest file that is read: no image needs more for its pixels."""
+    return 16 * max_pixels + (64 << 20)
+
+
+def require_image(head: bytes, size: int, most_bytes: int) -> None:
+    """Raise ImageError if a file of `size` bytes that starts with `head` is not worth reading."""
+    recognise(head)
+    if size > most_bytes:
+        raise ImageError(
+            f"a file of {size / 1e6:,.0f} MB, larger than any image that is read (--max-pixels)"
+        )
+
+
 def require_pixels(width: int, height: int, max_pixels: int, *, what: str = "image") -> None:
     """Raise ImageError where an image would have more than `max_pixels` pixels."""
     if width * height > max_pixels:

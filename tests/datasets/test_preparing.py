@@ -486,6 +486,18 @@ def test_check_content_reads_what_looks_the_same(tmp_path, monkeypatch):
     expect(found, "content of", "has changed since")
 
 
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_data_set_without_one_of_its_files_is_not_there(tmp_path, pictures, damage):
+    prepare(str(pictures), tmp_path / "set", SMALL, Order(name="x"), workers=1)
+    path = next((tmp_path / "set").glob("*.tfrecords*"))
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=f"{path.name}: missing or not of its size"):
+        prepare(str(pictures), tmp_path / "set", SMALL, Order(name="x"), workers=1)
+
+
 def test_data_sets_of_earlier_versions_are_still_there(tmp_path):
     """Their manifests know nothing of times and contents."""
     folder = write_images(tmp_path / "p")
