@@ -6,6 +6,7 @@ pixels (EXIF, text, colour profiles) never costs an image.
 """
 
 import io
+import logging
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -38,6 +39,9 @@ _OTHER_FILES = {  # what is found beside images: (place of the mark, mark)
     "a git-LFS pointer, not the file itself; run: git lfs pull": ((0, b"version https://git-lfs"),),
     "a packed file; unpack it": ((0, b"\x1f\x8b"), (0, b"BZh"), (0, b"\xfd7zXZ"), (0, b"PK\3\4")),
 }
+
+# Pillow's lines on broken TIFF files would reach the terminal without the name of the file.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class ImageError(Exception):
@@ -197,6 +201,8 @@ def _decode(
             require_pixels(*image.size, max_pixels)
             raw_mode = str(image.tile[0][3]) if image.tile else image.mode
             image.load()
+            if image.mode == "P" and image.palette is None:
+                raise ImageError("damaged (its palette is missing)")
             orientation = _orientation(image, exif)
             image = _to_eight_bits(image, raw_mode, [] if remarks is None else remarks)
             return image if orientation is None else image.transpose(orientation)

@@ -72,8 +72,13 @@ class ArrayFile(Source):
         self._check_single(shape)
         self._rows = shape[0]
         self._planar = len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
-        self._range = self._find_range(fitting[self._key])
-        self._labels = self._read_labels(arrays)
+        try:
+            self._range = self._find_range(fitting[self._key])
+            self._labels = self._read_labels(arrays)
+        except UserError:
+            raise
+        except (*DAMAGE, OSError) as error:
+            raise UserError(f"{path}: cannot be read as arrays ({error}); get it again") from error
         self.label_names = self._labels.names if self._labels else None
 
     @property

@@ -171,3 +171,19 @@ def test_files_of_an_npz_that_are_no_arrays(tmp_path):
         archive.writestr("x.npy", b"no array")
     with pytest.raises(UserError, match="no array of images"):
         open_source(str(tmp_path / "a.npz"), tmp_path)
+
+
+@pytest.mark.parametrize("damaged", ["images", "labels"])
+def test_a_damaged_hdf5_file(tmp_path, damaged):
+    """Also what is looked at before the work: the range of images, the labels."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, shape in (("images", (9, 8, 8)), ("labels", (9, 5))):
+            values = np.random.RandomState(0).rand(*shape)
+            file.create_dataset(name, data=values, compression="gzip", chunks=shape)
+        place = file[damaged].id.get_chunk_info(0).byte_offset
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    content[place + 20 : place + 40] = bytes(20)
+    (tmp_path / "a.h5").write_bytes(content)
+    with pytest.raises(UserError, match="cannot be read as arrays"):
+        open_source(str(tmp_path / "a.h5"), tmp_path)
