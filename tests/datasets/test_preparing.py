@@ -307,6 +307,17 @@ class Deadly:
         os._exit(1)
 
 
+def test_what_another_process_has_begun_is_left_alone(pictures, tmp_path):
+    """Also before it has written how far it is: while it unpacks an archive, for example."""
+    workspace = tmp_path / "set" / ".unfinished"
+    workspace.mkdir(parents=True)
+    (workspace / "source.tar").touch()
+    with locked(workspace):
+        found = prepare_data(pictures, "--out", tmp_path / "set")
+        expect(found, "another prepare_data.py is writing here")
+        assert sorted(path.name for path in workspace.iterdir()) == ["lock", "source.tar"]
+
+
 def test_a_worker_ended_from_outside_is_told():
     tasks = [Task(Deadly(), None)] * 100
     with pytest.raises(UserError, match="worker process was ended.*fewer --workers"):
