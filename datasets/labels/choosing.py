@@ -7,7 +7,7 @@ import numpy as np
 from datasets.labels.attributes import AttributeFiles
 from datasets.labels.folders import FolderNames
 from datasets.labels.labeller import Labeller
-from datasets.labels.tables import read_table
+from datasets.labels.table_files import read_table
 from datasets.sources.item import Item
 from datasets.sources.source import Source
 from dnnlib.errors import MissingFile, UserError
