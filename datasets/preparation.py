@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datasets.manifest import ENCODINGS
 from datasets.shaping import CROPS, FILTERS
 from dnnlib.errors import UserError, suggest
-from dnnlib.image_files import CHANNELS, MAX_PIXELS, composite_colour
+from dnnlib.image_files import CHANNELS, MAX_PIXELS, composite_colour, most_bytes_for
 
 BYTES_VERSION = 1  # raised when the same source and choices give other bytes than before
 LARGEST_RESOLUTION = 4096
@@ -58,8 +58,8 @@ class Preparation:
 
     @property
     def most_bytes(self) -> int:
-        """Size of the largest file that is read: nothing needs more for its pixels."""
-        return 16 * self.max_pixels + (64 << 20)
+        """Size of the largest file that is read."""
+        return most_bytes_for(self.max_pixels)
 
     @property
     def levels(self) -> list[int]:

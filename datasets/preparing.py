@@ -61,8 +61,8 @@ def prepare(
     manifest = _check_directory(out)
     workspace = out / UNFINISHED
     workspace.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(workspace):
+    with locked(workspace):
+        try:
             opened = open_source(source, workspace, read_as=read_as, out=out)
             opened.remarks += find_sizes(item.name for item in opened.items())
             labeller = choose_labeller(order.labels, opened)
@@ -85,8 +85,8 @@ def prepare(
             job = Job(out, name, opened, labeller, preparation, order, fingerprint)
             job.convert(workers=workers or available_cores(), strict=strict)
             return Prepared(job.finish(), out, was_there=False)
-    finally:
-        _tidy(out, workspace)
+        finally:  # not where another process works
+            _tidy(out, workspace)
 
 
 def _check_directory(out: Path) -> Manifest | None:
@@ -109,6 +109,12 @@ def _require_same(out: Path, manifest: Manifest, fingerprint: str) -> None:
             f"{manifest.resolution}x{manifest.resolution}, other source or options); choose "
             "another --out or remove that directory"
         )
+    for shard in manifest.shards:
+        path = out / shard.file
+        if not path.is_file() or path.stat().st_size != shard.bytes:
+            raise UserError(
+                f"{path}: missing or not of its size; remove that directory to prepare it again"
+            )
 
 
 def _require_same_content(

@@ -142,6 +142,7 @@ _REMEDIES = {
     errno.ENOENT: "no such file or directory; check the path",
     errno.ENOTDIR: "a part of this path is a file, not a directory; choose another place",
     errno.EEXIST: "a file of this name is in the way; choose another place",
+    errno.ENAMETOOLONG: "this name is too long; choose a shorter one",
     errno.EISDIR: "this is a directory; a file is needed",
 }
 

@@ -6,6 +6,7 @@ pixels (EXIF, text, colour profiles) never costs an image.
 """
 
 import io
+import logging
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -38,6 +39,9 @@ _OTHER_FILES = {  # what is found beside images: (place of the mark, mark)
     "a git-LFS pointer, not the file itself; run: git lfs pull": ((0, b"version https://git-lfs"),),
     "a packed file; unpack it": ((0, b"\x1f\x8b"), (0, b"BZh"), (0, b"\xfd7zXZ"), (0, b"PK\3\4")),
 }
+
+# Pillow's lines on broken TIFF files would reach the terminal without the name of the file.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class ImageError(Exception):
@@ -143,6 +147,20 @@ def composite_colour(alpha: str) -> tuple[int, int, int]:
         ) from error
 
 
+def most_bytes_for(max_pixels: int = MAX_PIXELS) -> int:
+    """Return the size of the largest file that is read: no image needs more for its pixels."""
+    return 16 * max_pixels + (64 << 20)
+
+
+def require_image(head: bytes, size: int, most_bytes: int) -> None:
+    """Raise ImageError if a file of `size` bytes that starts with `head` is not worth reading."""
+    recognise(head)
+    if size > most_bytes:
+        raise ImageError(
+            f"a file of {size / 1e6:,.0f} MB, larger than any image that is read (--max-pixels)"
+        )
+
+
 def require_pixels(width: int, height: int, max_pixels: int, *, what: str = "image") -> None:
     """Raise ImageError where an image would have more than `max_pixels` pixels."""
     if width * height > max_pixels:
@@ -183,6 +201,8 @@ def _decode(
             require_pixels(*image.size, max_pixels)
             raw_mode = str(image.tile[0][3]) if image.tile else image.mode
             image.load()
+            if image.mode == "P" and image.palette is None:
+                raise ImageError("damaged (its palette is missing)")
             orientation = _orientation(image, exif)
             image = _to_eight_bits(image, raw_mode, [] if remarks is None else remarks)
             return image if orientation is None else image.transpose(orientation)

@@ -231,6 +231,8 @@ class Comparison:
                     f"{metric.name}: subsets of only {size} images (published values: 1000); the "
                     "value is right on average, its spread is large"
                 )
+        if number < 2:
+            raise UserError(f"{metric.name}: needs 2 images or more; {name} gives {number}")
 
     def _report_rank(self, metric: Metric, real: Gaussian, fake: Gaussian) -> None:
         for side, gaussian in (("real", real), ("generated", fake)):

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import itertools
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from dnnlib.errors import MissingFile, UserError
-from dnnlib.image_files import HEAD_BYTES, ImageError, convert, decode, recognise
+from dnnlib.image_files import (
+    HEAD_BYTES,
+    ImageError,
+    convert,
+    decode,
+    most_bytes_for,
+    require_image,
+)
 from dnnlib.image_folders import LeftAside, reason_to_leave_aside, walk
 from metrics.extraction import Gaussian
 
@@ -79,10 +87,11 @@ class FolderImages:
 
 
 def _problem(path: str) -> str | None:
-    """Say why a file is no image, by its first bytes, or that it cannot be read."""
+    """Say why a file is no image, by its size and first bytes, or that it cannot be read."""
     try:
         with open(path, "rb") as file:
-            recognise(file.read(HEAD_BYTES))
+            size = os.fstat(file.fileno()).st_size
+            require_image(file.read(HEAD_BYTES), size, most_bytes_for())
     except ImageError as error:
         return str(error)
     except OSError as error:
@@ -182,7 +191,8 @@ def open_images(path: Path, alpha: str = "drop") -> ImageSource:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if {"mu", "sigma"} <= set(arrays):
-                return StoredStatistics(path, arrays["mu"], arrays["sigma"])
+                mean, covariance = (np.asarray(arrays[name], float) for name in ("mu", "sigma"))
+                return StoredStatistics(path, mean, covariance)
             if "arr_0" in arrays:
                 return ArrayImages(path)
             names = ", ".join(itertools.islice(arrays, 5))

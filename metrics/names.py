@@ -103,5 +103,7 @@ def _parse(name: str) -> Metric:
     default = FAMILIES[family].neighbours
     if neighbours and default is None:
         raise UserError(f"metric {name}: {family} has no neighbours; leave the last number out")
+    if neighbours and not int(neighbours):
+        raise UserError(f"metric {name}: needs 1 neighbour or more")
     count = round(float(thousands) * 1000) if thousands else int(ones or OFFICIAL_COUNT)
     return Metric(family, count, int(neighbours) if neighbours else default)

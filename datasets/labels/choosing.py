@@ -7,7 +7,7 @@ import numpy as np
 from datasets.labels.attributes import AttributeFiles
 from datasets.labels.folders import FolderNames
 from datasets.labels.labeller import Labeller
-from datasets.labels.tables import read_table
+from datasets.labels.table_files import read_table
 from datasets.sources.item import Item
 from datasets.sources.source import Source
 from dnnlib.errors import MissingFile, UserError
@@ -23,7 +23,7 @@ class StoredLabels(Labeller):
         if not source.label_names:
             raise UserError(
                 f"{source.path}: brings no labels of its own; leave out --labels stored, or name "
-                "a table or folders"
+                "a table or folders" + "".join(f" ({remark})" for remark in source.remarks)
             )
         self.names = list(source.label_names)
 
@@ -56,7 +56,10 @@ def _read(file: str, source: Source) -> bytes:
     path = Path(file)
     if path.is_file():
         return path.read_bytes()
-    content = source.read_text(file)
+    try:
+        content = source.read_text(file)
+    except ImageError as error:
+        raise UserError(f"{file} in {source.path}: {error}; unpack it, or get it again") from error
     if content is None:
         raise MissingFile(f"{file}: no such table of labels, neither here nor in {source.path}")
     return content

@@ -26,6 +26,13 @@ _PACKERS = {**DECOMPRESSORS, b"\x5d\x00\x00": lzma.open}  # the last: .lzma
 _MOST_TEXT_BYTES = 1 << 30
 _MOST_LINKS = 40  # that lead to one another, as in Linux
 _END_OF_ZIP = b"PK\5\6"
+_OTHER_ENTRIES = {  # of a tar, by type
+    tarfile.FIFOTYPE: "a named pipe",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    b"V": "the label of the archive",
+    b"D": "a list of a folder",
+}
 
 Reference = ZipEntry | FileSlice | Unusable
 
@@ -113,6 +120,14 @@ class _Entries:
         name = self._choose_name(stored_name)
         self._files.pop(name, None)
         self._links[name] = _inside_name(posixpath.normpath(target))
+
+    def add_hard_link(self, stored_name: str, target: str) -> None:
+        """Take in another name of a file, as that is now; of one that comes later, as a link."""
+        known = self._files.get(_inside_name(posixpath.normpath(target)))
+        if known is None:
+            self.add_link(stored_name, target)
+        else:
+            self.add(stored_name, known)
 
     def in_order(self) -> dict[str, Reference]:
         """Return all files, links as what they lead to, sorted by name."""
@@ -220,12 +235,12 @@ class TarArchive(Archive):
                 elif member.isreg():
                     entries.add(member.name, FileSlice(plain, member.offset_data, member.size))
                 elif member.islnk():
-                    entries.add_link(member.name, member.linkname)
+                    entries.add_hard_link(member.name, member.linkname)
                 elif member.issym():
                     folder = _inside_name(member.name).rpartition("/")[0]
                     entries.add_link(member.name, posixpath.join(folder, member.linkname))
                 else:
-                    kind = "a named pipe" if member.isfifo() else "a device"
+                    kind = _OTHER_ENTRIES.get(member.type, f"of type {member.type!r}")
                     entries.add(member.name, Unusable(f"{kind}, no file"))
 
 

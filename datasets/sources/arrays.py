@@ -72,8 +72,13 @@ class ArrayFile(Source):
         self._check_single(shape)
         self._rows = shape[0]
         self._planar = len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
-        self._range = self._find_range(fitting[self._key])
-        self._labels = self._read_labels(arrays)
+        try:
+            self._range = self._find_range(fitting[self._key])
+            self._labels = self._read_labels(arrays)
+        except UserError:
+            raise
+        except (*DAMAGE, OSError) as error:
+            raise UserError(f"{path}: cannot be read as arrays ({error}); get it again") from error
         self.label_names = self._labels.names if self._labels else None
 
     @property
@@ -121,18 +126,31 @@ class ArrayFile(Source):
         sample = np.nan_to_num(np.stack([np.asarray(images[row], np.float32) for row in rows]))
         if kind == "f":
             if sample.max() > 1.5:
+                self._remark_on_values(sample, 0, 255)
                 return 1.0, 0.0
-            return (127.5, 127.5) if sample.min() < -0.01 else (255.0, 0.0)
+            lowest = -1 if sample.min() < -0.01 else 0
+            if lowest and sample.min() > -0.5:
+                self.remarks.append(
+                    f"its values are from {sample.min():g} to {sample.max():g}; -1 is taken for "
+                    "black (if 0 is, cut off what is below)"
+                )
+            self._remark_on_values(sample, lowest, 1)
+            return (127.5, 127.5) if lowest else (255.0, 0.0)
         if images.dtype == np.uint16:
             remarks: list[str] = []
             remark_on_range(int(sample.max()), remarks)
             self.remarks += [f"its images seem to have {remark}" for remark in remarks]
             return 255 / 65535, 0.0
-        if sample.max() > 255:
-            self.remarks.append(
-                f"its values of {images.dtype} reach {sample.max():g}; those above 255 are cut off"
-            )
+        self._remark_on_values(sample, 0, 255)
         return 1.0, 0.0
+
+    def _remark_on_values(self, sample: np.ndarray, lowest: float, highest: float) -> None:
+        """Add a remark where values lie outside of what becomes black and white."""
+        if sample.min() < lowest - 0.01 or sample.max() > highest + 0.01:
+            self.remarks.append(
+                f"its values are from {sample.min():g} to {sample.max():g}; those outside of "
+                f"{lowest} to {highest} are cut off"
+            )
 
     def _read_labels(self, arrays: Mapping) -> "_Labels | None":
         """Return the labels, one-hot vectors of class numbers and words; None if there are none."""
@@ -141,6 +159,9 @@ class ArrayFile(Source):
                 continue
             array = arrays[key]
             if array is not None and array.shape[:1] != (self._rows,):
+                self.remarks.append(
+                    f"its {key} {_shape(array)} are not as many as its images; they are left aside"
+                )
                 continue
             labels = None if array is None else _to_labels(np.asarray(array))
             if labels is None:
@@ -157,12 +178,14 @@ class _Labels:
 
     def __init__(self, names: list[str], values: np.ndarray):
         self.names = names
-        self._values = values  # [N] class numbers, or [N, label_dim] numbers
+        self._values = values  # [N] class numbers, -1: none; or [N, label_dim] numbers
 
-    def row(self, row: int) -> np.ndarray:
-        """Return the label [label_dim] float32 of an image."""
+    def row(self, row: int) -> np.ndarray | None:
+        """Return the label [label_dim] float32 of an image; None if it is not labelled."""
         if self._values.ndim == 2:
-            return self._values[row]
+            return self._values[row] if np.isfinite(self._values[row]).all() else None
+        if self._values[row] < 0:
+            return None
         label = np.zeros(len(self.names), np.float32)
         label[self._values[row]] = 1
         return label
@@ -177,15 +200,20 @@ def _to_labels(values: np.ndarray) -> _Labels | None:
         names = [f"label{number}" for number in range(int(values.max()) + 1)]
         return _Labels(names, values[:, 0].astype(np.int64))
     if single and kind in "iuUS":
-        known, numbers = np.unique(values[:, 0], return_inverse=True)
-        if len(known) <= MOST_CLASSES:
-            texts = [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in known]
-            return _Labels([f"label={text}" for text in texts], numbers.reshape(-1))
+        words = np.char.strip(values[:, 0]) if kind in "US" else values[:, 0]
+        known, numbers = np.unique(words, return_inverse=True)
+        numbers = numbers.reshape(-1)
+        texts = [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in known]
+        if not texts[0]:  # a blank, which says "not labelled", is sorted first
+            texts, numbers = texts[1:], numbers - 1
+        if len(texts) <= MOST_CLASSES:
+            return _Labels([f"label={text}" for text in texts], numbers)
         return None
     if kind not in "biuf" or values.shape[1] > MOST_CLASSES:
         return None
     names = [f"label{number}" for number in range(values.shape[1])]
-    return _Labels(names, values.astype(np.float32))
+    with np.errstate(over="ignore"):  # infinite then, and so no label
+        return _Labels(names, values.astype(np.float32))
 
 
 @functools.lru_cache(maxsize=2)
@@ -225,7 +253,8 @@ class _PackedArrays(Mapping):
         if name not in self._read:
             try:
                 with np.load(self._path, allow_pickle=False) as arrays:
-                    self._read[name] = arrays[name]
+                    array = arrays[name]  # bytes, where a file of the archive is no .npy
+                self._read[name] = array if isinstance(array, np.ndarray) else None
             except (*DAMAGE, OSError) as error:
                 if "allow_pickle" not in str(error):
                     raise UserError(

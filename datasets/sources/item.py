@@ -8,11 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
-from dnnlib.image_files import HEAD_BYTES, ImageError, recognise
+from dnnlib.image_files import HEAD_BYTES, ImageError, require_image
 
 STORED, DEFLATED = 0, 8  # methods of zip files
 MOST_BYTES = 2**31  # of a file, unless something else is said
-LARGE_BYTES = 2**20
+LARGE_BYTES = 2**20  # at smaller files only decoding looks
 
 
 class Reference(Protocol):
@@ -58,7 +58,7 @@ class WholeFile:
             with open(self.path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size > LARGE_BYTES:
-                    _check(file.read(HEAD_BYTES), size, most_bytes)
+                    require_image(file.read(HEAD_BYTES), size, most_bytes)
                     file.seek(0)
                 return file.read()
         except OSError as error:
@@ -76,7 +76,7 @@ class FileSlice:
     def load(self, most_bytes: int = MOST_BYTES) -> bytes:
         """Read the part of the archive."""
         if self.size > LARGE_BYTES:
-            _check(self.read(HEAD_BYTES), self.size, most_bytes)
+            require_image(self.read(HEAD_BYTES), self.size, most_bytes)
         return self.read()
 
     def read(self, most: int | None = None) -> bytes:
@@ -99,7 +99,7 @@ class ZipEntry:
     def load(self, most_bytes: int = MOST_BYTES) -> bytes:
         """Read and unpack the entry."""
         if self.size > LARGE_BYTES:
-            _check(self.read(HEAD_BYTES), self.size, most_bytes)
+            require_image(self.read(HEAD_BYTES), self.size, most_bytes)
         return self.read()
 
     def read(self, most: int | None = None) -> bytes:
@@ -126,24 +126,18 @@ class ZipEntry:
 def read_slice(path: str, offset: int, size: int) -> bytes:
     """Read `size` bytes of a file that stays open for the next time."""
     descriptor = _descriptor(path)
-    if offset + size > os.fstat(descriptor).st_size:  # before memory is taken for it
-        raise ImageError("cut off (the archive ends before)")
-    content = os.pread(descriptor, size, offset)
+    if not 0 <= offset <= os.fstat(descriptor).st_size - size:  # before memory is taken for it
+        raise ImageError("cut off (it lies outside of the archive)")
+    content = b""
     while len(content) < size:  # a call reads 2 GB at most
-        more = os.pread(descriptor, size - len(content), offset + len(content))
+        try:
+            more = os.pread(descriptor, size - len(content), offset + len(content))
+        except OSError as error:
+            raise ImageError(f"cannot be read ({error.strerror})") from error
         if not more:
-            raise ImageError("cut off (the archive ends before)")
-        content += more
+            raise ImageError("cut off (it lies outside of the archive)")
+        content = content + more if content else more
     return content
-
-
-def _check(head: bytes, size: int, most_bytes: int) -> None:
-    """Raise ImageError if a large file is not worth reading (what is small, decoding looks at)."""
-    recognise(head)
-    if size > most_bytes:
-        raise ImageError(
-            f"a file of {size / 1e6:,.0f} MB, larger than any image that is read (--max-pixels)"
-        )
 
 
 @functools.lru_cache(maxsize=4)

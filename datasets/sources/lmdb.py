@@ -26,7 +26,10 @@ _BRANCH, _LEAF, _META = 1, 2, 8  # kinds of pages
 _BIG_VALUE, _SUB_DATABASE, _DUPLICATES = 1, 2, 4  # kinds of nodes
 _NO_PAGE = 2**64 - 1
 _DEEPEST = 32
+# Rosinality's layout: keys such as 128-00007, several sizes of each number, and `length`.
 _SIZED_KEY = re.compile(r"(?P<size>[1-9]\d*)-(?P<number>\d{5,})")
+_LENGTH_KEY = "length"
+_MOST_OTHER_KEYS = 10  # with more of them it is another layout
 
 
 @dataclass(frozen=True)
@@ -49,45 +52,48 @@ class LmdbDatabase(Source):
         self._file = path / DATA_FILE if path.is_dir() else path
         with open(self._file, "rb") as file:
             self._tree = _read_meta(self._file, file.read(2 * 65536))
-        self._sizes = self._find_sizes()
-        self._largest = max(self._sizes, default=None)
-        if len(self._sizes) > 1:
-            others = ", ".join(str(size) for size in sorted(self._sizes) if size != self._largest)
+        self._largest: dict[str, int] = {}  # size by number of the image; empty: all are images
+        sizes = self._find_sizes()
+        if len(sizes) > 1:
             self.remarks.append(
-                f"holds each image in several sizes; those of {self._largest} are read, those of "
-                f"{others} are left aside"
+                f"holds images in several sizes ({', '.join(map(str, sorted(sizes)))}); the "
+                "largest of each is read"
             )
 
     @functools.cached_property
     def count(self) -> int:
         """How many images there are."""
-        return self._sizes[self._largest] if self._sizes else self._tree.entries
+        return sum(1 for _ in self.items()) if self._largest else self._tree.entries
 
     def items(self) -> Iterator[Item]:
         """Yield all images, in the order of their keys."""
         for item in self._values():
-            if self._sizes:
-                match = _SIZED_KEY.fullmatch(item.name)
-                if not match or int(match["size"]) != self._largest:
-                    continue
-            yield item
+            match = _SIZED_KEY.fullmatch(item.name) if self._largest else None
+            if match and int(match["size"]) < self._largest[match["number"]]:
+                continue
+            if not self._largest or item.name != _LENGTH_KEY:
+                yield item
 
-    def _find_sizes(self) -> dict[int, int]:
-        """Return how many images there are of each size in a database with several of each.
+    def _find_sizes(self) -> set[int]:
+        """Return the sizes in which images are there, if these are in the keys; note the largest.
 
-        That is rosinality's layout: keys such as 128-00007, and `length`. Otherwise nothing.
+        Keys that only look so are those of other databases: of theirs none is left out.
         """
-        sizes: dict[int, int] = {}
-        others = set()
+        largest: dict[str, int] = {}
+        sizes, others = set(), []
         for item in self._values():
-            match = _SIZED_KEY.fullmatch(item.name)
-            if match:
-                sizes[int(match["size"])] = sizes.get(int(match["size"]), 0) + 1
-            elif item.name != "length":
-                return {}
+            if match := _SIZED_KEY.fullmatch(item.name):
+                size = int(match["size"])
+                sizes.add(size)
+                largest[match["number"]] = max(size, largest.get(match["number"], 0))
             else:
-                others.add(item.name)
-        return sizes if len(sizes) > 1 or others else {}
+                others.append(item.name)
+                if len(others) > _MOST_OTHER_KEYS:
+                    return set()
+        if _LENGTH_KEY not in others and not all(_is_usual(size) for size in sizes):
+            return set()
+        self._largest = largest
+        return sizes
 
     def _values(self) -> Iterator[Item]:
         """Yield all values, in the order of their keys."""
@@ -186,6 +192,10 @@ def _parse_meta(start: bytes, place: int) -> _Tree | None:
     if not flags & _META or (magic, version) != (_MAGIC, _VERSION) or page_bytes < 512:
         return None
     return _Tree(transaction, page_bytes, root, entries)
+
+
+def _is_usual(size: int) -> bool:
+    return size >= 16 and size & (size - 1) == 0
 
 
 def _printable(key: bytes) -> str:

@@ -100,13 +100,14 @@ def _open_file(path: Path, workspace: Path, read_as: str | None) -> Source:
         return LmdbDatabase(path)
     if is_record_source(path):
         return RecordDirectory(path)
+    # Before zip and npz, which are looked for at the end of a file: a tar may end with one.
+    if is_packed(path) or is_tar(path):
+        archive = TarArchive(path, workspace)
+        return _look_inside(archive, archive.plain, workspace, read_as)
     if is_array_file(path):
         return ArrayFile(path)
     if zipfile.is_zipfile(path):
         return _look_inside(ZipArchive(path), path, workspace, read_as)
-    if is_packed(path) or is_tar(path):
-        archive = TarArchive(path, workspace)
-        return _look_inside(archive, archive.plain, workspace, read_as)
     with open(path, "rb") as file:
         start = file.read(6)
     for mark, packing in _NOT_READ.items():

@@ -307,6 +307,17 @@ class Deadly:
         os._exit(1)
 
 
+def test_what_another_process_has_begun_is_left_alone(pictures, tmp_path):
+    """Also before it has written how far it is: while it unpacks an archive, for example."""
+    workspace = tmp_path / "set" / ".unfinished"
+    workspace.mkdir(parents=True)
+    (workspace / "source.tar").touch()
+    with locked(workspace):
+        found = prepare_data(pictures, "--out", tmp_path / "set")
+        expect(found, "another prepare_data.py is writing here")
+        assert sorted(path.name for path in workspace.iterdir()) == ["lock", "source.tar"]
+
+
 def test_a_worker_ended_from_outside_is_told():
     tasks = [Task(Deadly(), None)] * 100
     with pytest.raises(UserError, match="worker process was ended.*fewer --workers"):
@@ -484,6 +495,18 @@ def test_check_content_reads_what_looks_the_same(tmp_path, monkeypatch):
         folder, "--out", tmp_path / "set", "--resolution", 16, "--check-content", "--workers", 1
     )
     expect(found, "content of", "has changed since")
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_data_set_without_one_of_its_files_is_not_there(tmp_path, pictures, damage):
+    prepare(str(pictures), tmp_path / "set", SMALL, Order(name="x"), workers=1)
+    path = next((tmp_path / "set").glob("*.tfrecords*"))
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=f"{path.name}: missing or not of its size"):
+        prepare(str(pictures), tmp_path / "set", SMALL, Order(name="x"), workers=1)
 
 
 def test_data_sets_of_earlier_versions_are_still_there(tmp_path):

@@ -358,3 +358,15 @@ def test_size_is_bounded_before_anything_is_decoded(photo):
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     with pytest.raises(ImageError, match="too large"):
         decode(png_of([(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]))
+
+
+def test_a_palette_that_is_missing():
+    pixels = zlib.compress(b"\0\0\1")
+    header = struct.pack(">IIBBBBB", 2, 1, 8, 3, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")]
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+    with pytest.raises(ImageError, match="its palette is missing"):
+        decode(content)

@@ -3,6 +3,7 @@
 import json
 import time
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -100,6 +101,7 @@ def test_names():
         ("fd-efficientnt10k", 'did you mean "fd-efficientnet"'),
         ("", "no metrics given"),
         ("fid1", "two images or more"),
+        ("pr5k0", "needs 1 neighbour or more"),
     ],
 )
 def test_names_that_are_refused(text, message):
@@ -295,10 +297,12 @@ def test_refuses_fewer_pictures_than_features(comparison):
         ("pr0.003k3", 3, "3 neighbours need more than 3 images; pictures gives 3"),
         ("dc0.005k5", 5, "5 neighbours need more than 5 images; pictures gives 5"),
         ("kid2", 2, "needs 3 images or more; pictures gives 2"),
+        ("fid2", 1, "needs 2 images or more; pictures gives 1"),
     ],
 )
 def test_metrics_of_too_few_images_are_refused(comparison, name, count, words):
     images = Memory(random_pictures(count, 0))
+    comparison.allow_small = True
     with pytest.raises(UserError, match=words):
         comparison.evaluate(parse_metrics(name), images, images)
 
@@ -403,6 +407,11 @@ def test_other_npz_files_are_told(tmp_path):
     np.savez(tmp_path / "b.npz", np.zeros([4, 8, 8, 3]))
     with pytest.raises(UserError, match="not uint8"):
         open_images(tmp_path / "b.npz")
+    with zipfile.ZipFile(tmp_path / "e.npz", "w") as archive:
+        archive.writestr("mu.npy", b"no array")
+        archive.writestr("sigma.npy", b"no array")
+    with pytest.raises(UserError, match="no npz file"):
+        open_images(tmp_path / "e.npz")
     (tmp_path / "c.npz").write_bytes(b"<html>")
     with pytest.raises(UserError, match="no npz file"):
         open_images(tmp_path / "c.npz")

@@ -70,6 +70,15 @@ def test_a_damaged_image_is_named(folder):
         list(open_images(folder).images(9))
 
 
+def test_a_large_file_that_is_no_image_is_not_read(folder):
+    """A file of 4 GB that begins as an image does is left aside by its size."""
+    with open(folder / "large.png", "wb") as file:
+        file.write((folder / "0.png").read_bytes())
+        file.truncate(4 << 30)
+    described = " ".join(open_images(folder).left_aside.describe())
+    assert "a file of 4,295 MB" in described and "large.png" in described
+
+
 def test_arrays_with_transparency(tmp_path):
     pixels = np.random.RandomState(0).randint(0, 256, (3, 4, 4, 4), np.uint8)
     np.savez(tmp_path / "a.npz", arr_0=pixels)

@@ -5,6 +5,7 @@ import json
 import time
 import tracemalloc
 import unicodedata
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from datasets.labels.choosing import choose_labeller
 from datasets.preparation import Order
 from datasets.preparing import prepare
+from datasets.sources.archive import ZipArchive
 from datasets.sources.folder import Folder
 from datasets.sources.item import Item
 from dnnlib.errors import UserError
@@ -86,6 +88,14 @@ BAD = {
     "null.json": ('{"labels": null}', "null"),
     "broken.json": ('{"labels": [', "no table of labels"),
     "odd.json": ('{"labels": [["p1.png", true, 4]]}', "no table of labels"),
+    "open.csv": ('file,kind\np1.png,"a\np2.png,b\n', "quotation mark is opened and never closed"),
+    "twice.json": ('{"p1.png": 1, "p2.png": 1, "p1.png": 2}', '"p1.png" is there with 1 and 2'),
+    "twice.jsonl": (
+        '{"file": "p1.png", "a": 1, "a": 2}\n{"file": "p2.png", "a": 1}\n',
+        '"a" is there with 1 and 2',
+    ),
+    "large.csv": ("file,kind\np1.png,0.5\np2.png,1.5e300\n", "too large"),
+    "lists.json": ('[{"file": "p1.png", "a": [1]}, {"file": "p2.png", "a": []}]', "a holds lists"),
     "mixed.csv": ("file,kind\np1.png,0.5\np2.png,word\n", "mixes numbers with words"),
 }
 
@@ -290,6 +300,10 @@ FORMS = {
     "celeba.txt": "2\nkind\n0.png  a\n1.png  b\n",
     "quoted.csv": '"file","kind"\n"0.png","a"\n"1.png","b"\n',
     "semicolons.csv": "file;kind\r\n0.png;a\r\n1.png;b\r\n",
+    "excel.csv": "sep=;\nfile;kind\n0.png;a\n1.png;b\n",
+    "short header.csv": "file,kind\n0.png,a,\n1.png,b,\n",
+    "long header.csv": "file,kind,\n0.png,a\n1.png,b\n",
+    "lists.json": '[{"f": "0.png", "kind": "a", "box": [1]}, {"f": "1.png", "kind": "b"}]',
     "trailing.csv": "file,kind,\n0.png,a,\n1.png,b,\n",
 }
 
@@ -323,3 +337,32 @@ def test_an_image_that_is_called_as_a_column_is(tmp_path, name):
     assert table.names == ["label=a", "label=b"] and found[f"{name}.png"] == [1, 0]
     table, found = read(tmp_path, f"{name},a\nother,b\nthird,a\n")
     assert found == {f"{name}.png": [1, 0], "other.png": [0, 1], "third.png": [1, 0]}
+
+
+def test_words_that_only_python_takes_for_numbers(tmp_path):
+    touch(tmp_path, "0.png", "1.png", "2.png")
+    table, found = read(tmp_path, "0.png,1_0\n1.png,10\n2.png,\u0661\u0660\n")
+    assert table.names == ["column1=10", "column1=1_0", "column1=\u0661\u0660"]
+    assert found["0.png"] == [0, 1, 0] and found["1.png"] == [1, 0, 0]
+
+
+def test_a_class_in_json_is_the_same_as_number_and_as_text(tmp_path):
+    touch(tmp_path, *(f"{n}.png" for n in range(4)))
+    text = '{"0.png": 1, "1.png": "1", "2.png": "x", "3.png": true}'
+    table, found = read(tmp_path, text, name="t.json")
+    assert table.names == ["class=1", "class=True", "class=x"]
+    assert list(found.values()) == [[1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0]]
+
+
+def test_missing_numbers_of_vectors_in_json_are_not_labelled(tmp_path):
+    touch(tmp_path, "0.png", "1.png", "2.png")
+    text = '{"0.png": [0.5, 1], "1.png": [0.5, null], "2.png": [NaN, 1]}'
+    assert read(tmp_path, text, name="t.json")[1] == {"0.png": [0.5, 1]}
+
+
+def test_a_table_that_an_archive_cannot_give(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("p.png", b"")
+        archive.writestr("t.csv", "p.png,1\n", zipfile.ZIP_BZIP2)
+    with pytest.raises(UserError, match="t.csv in .*a.zip: packed with method 12"):
+        choose_labeller("t.csv", ZipArchive(tmp_path / "a.zip"))

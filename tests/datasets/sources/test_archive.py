@@ -271,3 +271,51 @@ def test_the_index_of_an_archive_is_an_error_of_the_user(tmp_path):
 def test_archives_that_are_not_read(tmp_path, start, word):
     (tmp_path / "a.tar.x").write_bytes(start + bytes(100))
     expect(prepare_data(tmp_path / "a.tar.x", "--out", tmp_path / "set"), word, "unpack it")
+
+
+@pytest.mark.parametrize("inside", ["zip", "npz"])
+@pytest.mark.parametrize("packing", PACKERS)
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path, inside, packing):
+    file = io.BytesIO()
+    name = {"zip": "in.png", "npz": "in.npy"}[inside]
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, image_bytes(2))
+    entries = [("0.png", image_bytes(0)), ("1.png", image_bytes(1)), ("z.zip", file.getvalue())]
+    path = tmp_path / "a"
+    path.write_bytes(PACKERS[packing](tar_of(entries)))
+    source = open_source(str(path), tmp_path)
+    assert [item.name for item in source.items()] == ["0.png", "1.png"]
+    assert source.left_aside.describe() == [
+        "1 archives (unpack them, or give each by itself), such as z.zip"
+    ]
+
+
+def test_a_hard_link_to_what_is_replaced_later(tmp_path):
+    """It stays what it was, as tar unpacks it."""
+    entries = [
+        ("a.png", image_bytes(0)),
+        link("b.png", "a.png", tarfile.LNKTYPE),
+        ("a.png", image_bytes(1)),
+    ]
+    (tmp_path / "a.tar").write_bytes(tar_of(entries))
+    found = [item.content.load() for item in open_source(str(tmp_path / "a.tar"), tmp_path).items()]
+    assert found == [image_bytes(1), image_bytes(0)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(b"V", "the label of the archive"), (b"D", "a list of a folder")]
+)
+def test_other_entries_of_tars_are_named(tmp_path, kind, words):
+    entries = [("a.png", image_bytes(0)), link("name", "", kind), link("odd", "", b"Z")]
+    (tmp_path / "a.tar").write_bytes(tar_of(entries))
+    source = open_source(str(tmp_path / "a.tar"), tmp_path)
+    reasons = [item.content.reason for item in list(source.items())[1:]]
+    assert reasons == [f"{words}, no file", "of type b'Z', no file"]
+
+
+def test_a_zip_whose_entries_lie_before_its_start(tmp_path):
+    path = tmp_path / "a.zip"
+    content = bytearray(zip_of(path, [("a.png", image_bytes(0))]) or path.read_bytes())
+    content[content.rfind(b"PK\5\6") + 16] += 1  # where the list starts
+    path.write_bytes(content)
+    expect(prepare_data(path, "--out", tmp_path / "set"), "a.png: cut off (it lies outside")

@@ -2,12 +2,14 @@
 
 import sys
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
 
 import datasets
 from datasets.labels.choosing import choose_labeller
+from datasets.sources.arrays import open_arrays
 from datasets.sources.recognition import open_source
 from dnnlib.errors import UserError
 from tests.datasets.sources.conftest import images_of
@@ -83,13 +85,14 @@ def test_labels_of_words_and_of_large_numbers(tmp_path):
     np.testing.assert_array_equal(labels, np.eye(6))
     for name, labels in {
         "objects": np.array([None, {}] * 3, dtype=object),
+        "fewer": np.arange(5),
         "ids": np.arange(6)[:, None] + np.zeros([6, 20_000], np.int64),
         "complex": np.ones(6, complex),
         "records": np.zeros(6, [("a", "f4"), ("b", "i4")]),
     }.items():
         np.savez(tmp_path / f"{name}.npz", images=images, labels=labels)
         source = open_source(str(tmp_path / f"{name}.npz"), tmp_path)
-        assert len(list(source.items())) == 6 and "labels are no labels" in source.remarks[0]
+        assert len(list(source.items())) == 6 and source.remarks[0].startswith("its labels ")
         with pytest.raises(UserError, match="no labels of its own"):
             choose_labeller("stored", source)
 
@@ -135,7 +138,10 @@ def test_what_else_a_file_holds_is_said(tmp_path):
 
 @pytest.mark.parametrize(("dtype", "largest", "words"), [
     ("uint16", 255, "values of 8 bits"), ("uint16", 4000, "values of 12 bits"),
-    ("uint16", 60000, None), ("int32", 255, None), ("int32", 4000, "above 255 are cut off"),
+    ("uint16", 60000, None), ("int32", 255, None), ("int32", 4000, "outside of 0 to 255 are"),
+    ("int16", -9, "outside of 0 to 255 are"), ("float32", 2.6, None), ("float32", 300, "0 to 255"),
+    ("float32", -0.1, "-1 is taken for black"), ("float32", -2.1, "outside of -1 to 1 are cut off"),
+    ("float32", -1, None),
 ])  # fmt: skip
 def test_values_of_an_unlikely_range_are_told(tmp_path, dtype, largest, words):
     values = np.zeros((3, 8, 8), dtype)
@@ -143,3 +149,41 @@ def test_values_of_an_unlikely_range_are_told(tmp_path, dtype, largest, words):
     np.save(tmp_path / "a.npy", values)
     remarks = open_source(str(tmp_path / "a.npy"), tmp_path).remarks
     assert (words in remarks[-1]) if words else all("values" not in each for each in remarks)
+
+
+def test_stored_labels_that_say_nothing(tmp_path):
+    """Blank words and numbers that are none: not labelled."""
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    for labels, wanted in (
+        (np.array(["b", "", "a", " "]), [[0, 1], None, [1, 0], None]),
+        (np.array([0.5, np.nan, np.inf, 1e300]), [[0.5], None, None, None]),
+        (np.array([[1, np.nan], [1, 2], [3, 4], [5, 6]]), [None, [1, 2], [3, 4], [5, 6]]),
+    ):
+        np.savez(tmp_path / "a.npz", images=images, labels=labels)
+        open_arrays.cache_clear()
+        source = open_source(str(tmp_path / "a.npz"), tmp_path)
+        found = [None if item.label is None else item.label.tolist() for item in source.items()]
+        assert found == wanted
+
+
+def test_files_of_an_npz_that_are_no_arrays(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", b"no array")
+    with pytest.raises(UserError, match="no array of images"):
+        open_source(str(tmp_path / "a.npz"), tmp_path)
+
+
+@pytest.mark.parametrize("damaged", ["images", "labels"])
+def test_a_damaged_hdf5_file(tmp_path, damaged):
+    """Also what is looked at before the work: the range of images, the labels."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, shape in (("images", (9, 8, 8)), ("labels", (9, 5))):
+            values = np.random.RandomState(0).rand(*shape)
+            file.create_dataset(name, data=values, compression="gzip", chunks=shape)
+        place = file[damaged].id.get_chunk_info(0).byte_offset
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    content[place + 20 : place + 40] = bytes(20)
+    (tmp_path / "a.h5").write_bytes(content)
+    with pytest.raises(UserError, match="cannot be read as arrays"):
+        open_source(str(tmp_path / "a.h5"), tmp_path)

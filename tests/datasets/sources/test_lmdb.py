@@ -100,12 +100,28 @@ def test_a_database_with_several_sizes_of_each_image(tmp_path):
     items = list(source.items())
     assert [item.name for item in items] == [f"128-{n:05d}" for n in range(5)]
     assert source.count == 5
-    assert "those of 128 are read, those of 8, 16, 32 are left aside" in source.remarks[0]
+    assert "several sizes (8, 16, 32, 128); the largest of each is read" in source.remarks[0]
     write_database(
         tmp_path / "one", {b"8-00000": png(1, 8), b"8-00001": png(2, 8), b"length": b"2"}
     )
     source = LmdbDatabase(tmp_path / "one")
     assert source.count == 2 and len(list(source.items())) == 2 and not source.remarks
+
+
+@pytest.mark.parametrize("length", [{b"length": b"5"}, {}])
+def test_sizes_that_are_not_there_of_each_image_and_other_keys(tmp_path, length):
+    values = {f"16-{number:05d}".encode(): png(number, 16) for number in range(5)}
+    values |= {f"32-{number:05d}".encode(): png(number, 32) for number in range(3)}
+    write_database(tmp_path / "db", {**values, **length, b"about": b"text"})
+    source = LmdbDatabase(tmp_path / "db")
+    names = ["16-00003", "16-00004", "32-00000", "32-00001", "32-00002", "about"]
+    assert [item.name for item in source.items()] == names and source.count == 6
+
+
+def test_keys_of_classes_and_numbers_are_no_sizes(tmp_path):
+    write_database(tmp_path / "db", {f"{n + 1}-0000{n % 2}".encode(): png(n, 8) for n in range(5)})
+    source = LmdbDatabase(tmp_path / "db")
+    assert source.count == len(list(source.items())) == 5 and not source.remarks
 
 
 def test_keys_that_only_look_like_sizes(tmp_path):
