@@ -63,6 +63,8 @@ def _choose_gpus(gpus: list, argument: str) -> list[str]:
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.set_visible_devices([gpus[number] for number in numbers], "GPU")
+    # Grappler would turn each float32 convolution into NCHW, with transposes before and after it.
+    tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
     return [f"/gpu:{i}" for i in range(len(numbers))]
 
 

@@ -48,13 +48,13 @@ class Phase:
     kind: str = "main"
 
     def gradients(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor):
-        """Return the gradients of the optimiser's variables, statistics, and what is observed."""
+        """Return the optimiser's flat gradient, statistics, and what is observed."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.optimizer.targets)
             loss = self.loss(reals, labels, first)
             weighted = loss.value * self.interval
-        gradients = self.optimizer.gradients(tape, weighted)
-        return gradients, loss.statistics, loss.observed
+        gradient = self.optimizer.gradients(tape, weighted)
+        return gradient, loss.statistics, loss.observed
 
 
 def make_phases(

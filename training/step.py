@@ -89,9 +89,9 @@ class TrainingStep:
         its step, with this gradient and those that it has accumulated.
         """
         result = self.replicas.run(phase.gradients, images, labels, first)
-        gradients, statistics, observed = result
+        gradient, statistics, observed = result
         self._move_averages(observed)
-        norm = phase.optimizer.update(gradients, kind=phase.kind, apply=apply)
+        norm = phase.optimizer.update(gradient, kind=phase.kind, apply=apply)
         statistics = {**statistics, f"norm/{phase.name}": norm}
         scale = phase.optimizer.loss_scale
         if scale is not None:
@@ -139,7 +139,8 @@ class TrainingStep:
         run = tf.function(
             lambda *tensors: self.replicas.run(phase.gradients, *tensors)[0], autograph=False
         )
-        gradients = run(images, labels, self.state.images_shown.read_value())
+        gradient = run(images, labels, self.state.images_shown.read_value())
         names = {id(variable): name for name, variable in self.state.by_name().items()}
         targets = phase.optimizer.targets
+        gradients = phase.optimizer.layout.split(gradient)
         return {names[id(v)]: gradient for v, gradient in zip(targets, gradients, strict=True)}
