@@ -7,7 +7,7 @@ operation for each of them.
 import numpy as np
 import tensorflow as tf
 
-ROW = 16  # numbers; TensorFlow divides a matrix without a copy if its rows are multiples of 64 bytes
+ROW = 16  # numbers: TensorFlow divides a matrix without a copy if its rows are n x 64 bytes
 
 
 class Layout:

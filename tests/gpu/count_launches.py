@@ -49,11 +49,11 @@ def main(arguments: list[str]) -> None:
         labels = tf.zeros([step.micro_batch, 0])
 
         def run_phase(phase):
-            first = tf.constant(0, tf.int64)
+            first = state.images_shown.read_value()
             return lambda: step.run_phase(phase, images, labels, first, apply=True)
 
         parts = {name: run_phase(phase) for name, phase in step.phases.items()}
-        parts["average"] = step.finish_minibatch
+        parts["average"] = lambda: step.finish_minibatch(state.images_shown.read_value())
         report = {name: _measure(name, part, options.kernels) for name, part in parts.items()}
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")

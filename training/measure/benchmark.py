@@ -94,7 +94,7 @@ class Subject:
         reals = _random_images(self.config)
         for _ in range(self.minibatches):
             self.step.run_minibatch(reals)
-        self.state.images_shown.numpy()
+        tf.test.experimental.sync_devices()
 
     def sample(self) -> None:
         """Make some images."""
