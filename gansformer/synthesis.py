@@ -22,7 +22,8 @@ from gansformer.variables import Scope
 class Inputs(NamedTuple):
     """What all layers of one evaluation share.
 
-    components: the w of each component, [B, k, w_dim] for each layer, or None. positions: log2 -> [H W, p].
+    components: the w of each component, [B, k, w_dim] for each layer, or None.
+    positions: log2 -> [H W, p].
     noise: a map [B or 1, H, W, 1] for each layer, or None. random: in training, for dropout.
     """
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 import datasets
 from datasets.dataset import Dataset
 from dnnlib.computing import ComputingOptions
-from dnnlib.devices import variable_scope
+from dnnlib.devices import describe_devices, variable_scope
 from dnnlib.errors import UserError
 from dnnlib.images import crop_rows, save_image
 from dnnlib.ops import implementation
@@ -147,7 +147,8 @@ class TrainingLoop:
         )
         self.log(
             f"batch {training.batch_size} as {self.step.micro_batches} x"
-            f" {training.batch_per_device} on {self.step.replicas.count} device(s);"
+            f" {training.batch_per_device} on {self.step.replicas.count} device(s)"
+            f" ({describe_devices()});"
             f" {training.kimg:g} kimg in {self.run}"
         )
 
