@@ -31,7 +31,7 @@ def check_batch(config: RunConfig, devices: int) -> None:
 def _suggest(config: RunConfig, devices: int) -> str:
     """Return settings with which check_batch succeeds, as near as possible to the present ones."""
     size, per_device = config.training.batch_size, config.training.batch_per_device
-    for difference in itertools.count():
+    for difference in itertools.count():  # devices x stddev_group is one that can be divided
         for other in (size - difference, size + difference):
             sizes = range(1, max(other // devices, 0) + 1)
             possible = [n for n in sizes if _fits(config, other, n, devices)]
@@ -40,7 +40,6 @@ def _suggest(config: RunConfig, devices: int) -> str:
                 best = max((n for n in possible if n <= per_device), default=min(possible))
                 changed = f"training.batch_size={other} " if other != size else ""
                 return f"use --set {changed}training.batch_per_device={best}"
-    raise AssertionError("a batch of devices x stddev_group can be divided")
 
 
 def _fits(config: RunConfig, batch_size: int, per_device: int, devices: int) -> bool:

@@ -25,8 +25,8 @@ def test_suggestions_work(config, devices, per_device, group):
     try:
         check_batch(config, devices)
     except UserError as error:
-        found = dict(re.findall(r"use --set.* training\.(batch_\w+)=(\d+)", str(error)))
-        found |= dict(re.findall(r"--set training\.(batch_\w+)=(\d+)", str(error)))
+        suggested = str(error).split("use --set ")[1]
+        found = dict(re.findall(r"training\.(batch_\w+)=(\d+)", suggested))
         assert found, error
         changes = {name: int(value) for name, value in found.items()}
         changed = dataclasses.replace(training, **changes)
