@@ -54,15 +54,16 @@ def benchmark(
         run()
         times.setdefault((name, kind), []).append(time.perf_counter() - start)
 
-    for number in range(rounds + 1):
-        if number == 1:
-            times.clear()  # the first round traced the graphs
-        with around_round():
-            for name, run in matmul.items():
-                record(name, "matmul", run)
-            for name, subject in subjects.items():
-                for kind in sorted(what):
-                    record(name, kind, subject.runs[kind])
+    with variable_scope(strategy):
+        for number in range(rounds + 1):
+            if number == 1:
+                times.clear()  # the first round traced the graphs
+            with around_round():
+                for name, run in matmul.items():
+                    record(name, "matmul", run)
+                for name, subject in subjects.items():
+                    for kind in sorted(what):
+                        record(name, kind, subject.runs[kind])
     median = {key: statistics.median(values) for key, values in times.items()}
     size = _matrix_size()
     rates = {name: 2 * size**3 / median[name, "matmul"] / 1e9 for name in matmul}
