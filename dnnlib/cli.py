@@ -42,6 +42,18 @@ class ArgumentParser(argparse.ArgumentParser):
             choices=["auto", "native", "reference"],
             help="native kernels, plain TensorFlow (reference), or native ones where they work",
         )
+        self.add_argument(
+            "--tf32",
+            default="on",
+            choices=["on", "off"],
+            help="on: GPUs that can multiply float32 in TensorFloat-32 (10 bits) do so",
+        )
+
+    def add_xla(self) -> None:
+        """Add --xla."""
+        self.add_argument(
+            "--xla", action="store_true", help="let XLA compile what it can; GPUs only"
+        )
 
     def refuse_without_effect(
         self, options: argparse.Namespace, names: Sequence[str], reason: str

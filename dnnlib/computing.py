@@ -7,6 +7,7 @@ import sys
 import tensorflow as tf
 
 from dnnlib.devices import make_strategy
+from dnnlib.errors import UserError
 from dnnlib.ops import set_implementation
 
 # Types of feature maps; with float16, training scales its losses (training/optimizer.py).
@@ -53,16 +54,22 @@ def processor_flags() -> set[str]:
 
 @dataclasses.dataclass(frozen=True)
 class ComputingOptions:
-    """The options --devices, --precision and --ops. They change results by rounding only."""
+    """The options --devices, --precision, --ops, --tf32, --xla: they change rounding only.
+
+    But with XLA, normally distributed random numbers are others.
+    """
 
     devices: str = "auto"
     precision: str = "float32"
     ops: str = "auto"
+    tf32: str = "on"
+    xla: bool = False
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "ComputingOptions":
         """Take them from a command line parsed by dnnlib.cli.ArgumentParser."""
-        return cls(options.devices, options.precision, options.ops)
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: getattr(options, name) for name in names if hasattr(options, name)})
 
     @property
     def dtype(self) -> tf.DType:
@@ -79,4 +86,9 @@ class ComputingOptions:
         set_implementation(self.ops)
         if drawback := find_drawback(self.precision):
             print(f"note: --precision {self.precision}: {drawback}", file=sys.stderr, flush=True)
+        tf.config.experimental.enable_tensor_float_32_execution(self.tf32 == "on")
+        if self.xla:
+            if not tf.config.get_visible_devices("GPU"):
+                raise UserError("--xla needs a GPU; leave it out")
+            tf.config.optimizer.set_jit(True)
         return strategy

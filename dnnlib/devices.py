@@ -1,10 +1,14 @@
 """From the --devices option to a TensorFlow distribution strategy."""
 
+import collections
+import os
 import re
+import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import tensorflow as tf
 
+from dnnlib import nvidia
 from dnnlib.errors import UserError
 from dnnlib.rendezvous import meet
 from dnnlib.workers import Workers, find_workers
@@ -23,6 +27,8 @@ def make_strategy(devices: str) -> tf.distribute.Strategy:
     gpus = tf.config.list_physical_devices("GPU")
     if devices == "auto":
         devices = "gpu" if gpus else "cpu"
+        if not gpus and "CUDA_VISIBLE_DEVICES" not in os.environ and nvidia.has_driver():
+            print(f"warning: computing on the CPU: {why_no_gpu()}", file=sys.stderr, flush=True)
     kind, _, argument = devices.partition(":")
     if kind == "cpu" and re.fullmatch(r"([1-9]\d*)?", argument):
         tf.config.set_visible_devices([], "GPU")
@@ -54,7 +60,7 @@ def _choose_gpus(gpus: list, argument: str) -> list[str]:
     """Show only the wanted GPUs to TensorFlow, and return their names."""
     if not gpus:
         raise UserError(
-            "TensorFlow finds no GPU here; use --devices cpu, or see what doctor.py says about it"
+            f"TensorFlow finds no GPU here: {why_no_gpu()}; --devices cpu computes without"
         )
     numbers = [int(n) for n in argument.split(",")] if argument else list(range(len(gpus)))
     for number in numbers:
@@ -68,7 +74,29 @@ def _choose_gpus(gpus: list, argument: str) -> list[str]:
         raise UserError(
             "TensorFlow works already, and its GPUs cannot be chosen any more; do this first"
         ) from error
+    # Grappler would turn each float32 convolution into NCHW, with transposes before and after it.
+    tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
     return [f"/gpu:{i}" for i in range(len(numbers))]
+
+
+def why_no_gpu() -> str:
+    """Return in one line why TensorFlow finds no GPU here, and what to do."""
+    info = tf.sysconfig.get_build_info()
+    if not info.get("is_cuda_build"):
+        return f"this TensorFlow is built for the CPU only; {nvidia.INSTALL} brings another"
+    versions = nvidia.library_versions(info["cuda_version"], info["cudnn_version"])
+    return nvidia.why_no_gpu(versions)
+
+
+def describe_devices() -> str:
+    """Return what this process computes with: "2 x NVIDIA H100 80GB HBM3", or "CPU"."""
+    gpus = tf.config.get_visible_devices("GPU")
+    if not gpus:
+        count = len(tf.config.list_logical_devices("CPU"))
+        return "CPU" if count == 1 else f"CPU as {count} virtual devices"
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    names = collections.Counter(about.get("device_name", "GPU") for about in details)
+    return ", ".join(f"{count} x {name}" for name, count in names.items())
 
 
 def variable_scope(strategy: tf.distribute.Strategy) -> AbstractContextManager:

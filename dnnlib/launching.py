@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from dnnlib.errors import UserError
+from dnnlib.nvidia import find_gpus
 from dnnlib.signals import NUMBERS, STOPPED
 
 GRACE_S = 120  # for the others to end by themselves when one has failed or a signal came
@@ -69,15 +69,6 @@ def find_ports(count: int) -> list[int]:
     for listener in listeners:
         listener.close()
     return ports
-
-
-def find_gpus() -> list[str]:
-    """Return the GPUs that programs see, without asking TensorFlow, which would occupy them."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [name for name in chosen.split(",") if name and name != "-1"]
-    folder = Path("/proc/driver/nvidia/gpus")
-    return [str(number) for number, _ in enumerate(folder.iterdir())] if folder.is_dir() else []
 
 
 def divide_gpus(gpus: Sequence[str], workers: int) -> list[list[str]]:

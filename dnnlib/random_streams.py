@@ -10,6 +10,8 @@ import hashlib
 
 import tensorflow as tf
 
+PHILOX = 1  # among tf.random.Algorithm
+
 
 class RandomStream:
     """Independent random numbers for each image of a batch.
@@ -20,7 +22,8 @@ class RandomStream:
 
     def __init__(self, name: str, index: tf.Tensor):
         self.name = name
-        self.index = tf.cast(tf.reshape(index, [-1]), tf.int64)
+        with on_host():
+            self.index = tf.cast(tf.reshape(index, [-1]), tf.int64)
 
     def fold(self, name: str) -> "RandomStream":
         """Return the stream `self.name/name` at the same indices."""
@@ -28,22 +31,39 @@ class RandomStream:
 
     def twice(self) -> "RandomStream":
         """Return this stream for a batch that holds each image a second time, in the same order."""
-        return RandomStream(self.name, tf.concat([self.index, self.index], axis=0))
+        with on_host():
+            return RandomStream(self.name, tf.concat([self.index, self.index], axis=0))
 
     def normal(self, shape: list[int]) -> tf.Tensor:
         """Return N(0, 1) numbers [B, *shape]."""
-        return self._draw(tf.random.stateless_normal, shape)
+        return self._draw(tf.raw_ops.StatelessRandomNormalV2, shape)
 
     def uniform(self, shape: list[int]) -> tf.Tensor:
         """Return numbers uniform in [0, 1) [B, *shape]."""
-        return self._draw(tf.random.stateless_uniform, shape)
+        return self._draw(tf.raw_ops.StatelessRandomUniformV2, shape)
 
     def _draw(self, sample, shape: list[int]) -> tf.Tensor:
-        key = stream_key(self.name)
-        draw = lambda index: sample(shape, seed=tf.stack([key, index]), alg="philox")  # noqa: E731
+        """Return the numbers that tf.random.stateless_* give with seed (name, index) and philox."""
+
+        def draw(index: tf.Tensor) -> tf.Tensor:
+            with on_host():
+                seed = tf.stack([stream_key(self.name), index])
+                key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+            return sample(shape=shape, key=key, counter=counter, alg=PHILOX)
+
         if self.index.shape[0] is None:
             return tf.map_fn(draw, self.index, fn_output_signature=tf.float32)
-        return tf.stack([draw(index) for index in tf.unstack(self.index)])  # without a graph's loop
+        with on_host():
+            indices = tf.unstack(self.index)
+        return tf.stack([draw(index) for index in indices])  # without a graph's loop
+
+
+def on_host():
+    """Return the context for computing with whole numbers.
+
+    Many of TensorFlow's operations want them there: made on a GPU, they would have to come back.
+    """
+    return tf.device("CPU:0")
 
 
 def stream_key(name: str) -> tf.Tensor:

@@ -207,11 +207,17 @@ def minibatch_stddev(x: tf.Tensor, *, group_size: int, channels: int) -> tf.Tens
     of group m is g * (number of groups) + m.
     """
     shape = tf.shape(x)
-    group = tf.minimum(group_size, shape[0])
-    groups = shape[0] // group
-    tf.debugging.assert_equal(
-        groups * group, shape[0], f"the batch does not divide into groups of {group_size}"
-    )
+    if x.shape[0] is None:
+        group = tf.minimum(group_size, shape[0])
+        groups = shape[0] // group
+        tf.debugging.assert_equal(
+            groups * group, shape[0], f"the batch does not divide into groups of {group_size}"
+        )
+    else:  # without a check that waits for the device
+        group = min(group_size, x.shape[0])
+        groups = x.shape[0] // group
+        if groups * group != x.shape[0]:
+            raise ValueError(f"the batch does not divide into groups of {group_size}")
     depth = x.shape[-1]
     y = tf.cast(tf.reshape(x, [group, groups, -1, channels, depth // channels]), tf.float32)
     y = tf.reduce_mean(tf.square(y - tf.reduce_mean(y, axis=0)), axis=0)  # [M, positions, F, C/F]

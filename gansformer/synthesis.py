@@ -22,11 +22,12 @@ from gansformer.variables import Scope
 class Inputs(NamedTuple):
     """What all layers of one evaluation share.
 
-    components: [B, k, L, w_dim], the w of each component, or None. positions: log2 -> [H W, p].
+    components: the w of each component, [B, k, w_dim] for each layer, or None.
+    positions: log2 -> [H W, p].
     noise: a map [B or 1, H, W, 1] for each layer, or None. random: in training, for dropout.
     """
 
-    components: tf.Tensor | None
+    components: list[tf.Tensor] | None
     positions: GridPositions
     noise: list[tf.Tensor] | None
     random: RandomStream | None
@@ -74,12 +75,12 @@ class SynthesisLayer(tf.Module):
         self.bias = scope.full("bias", [outputs])
 
     def __call__(
-        self, x: tf.Tensor, w: tf.Tensor, inputs: Inputs, components: Components
+        self, x: tf.Tensor, w: list[tf.Tensor], inputs: Inputs, components: Components
     ) -> tuple[tf.Tensor, Components]:
-        """x: [B, H, W, C]; w: [B, L, w_dim], of the global latent."""
-        style, noise, y = w[:, self.index + 1], self._noise(inputs), components.values
+        """x: [B, H, W, C]; w: [B, w_dim] for each layer, of the global latent."""
+        style, noise, y = w[self.index + 1], self._noise(inputs), components.values
         if y is None and inputs.components is not None:
-            y = inputs.components[:, :, self.index + 1]  # [B, k, w_dim]
+            y = inputs.components[self.index + 1]  # [B, k, w_dim]
         if fused.applies(self.attention, training=inputs.random is not None):
             return fused.synthesis_layer(self, x, style, noise, y, components, inputs.positions)
         x = self.conv(x, style)  # [B, H, W, outputs]
@@ -189,8 +190,8 @@ class Block(tf.Module):
             options = {"resample": "up", "kernel": config.resample_kernel, "gain": gain}
             self.skip = Conv(scope / "Skip", inputs, outputs, 1, **options)
 
-    def __call__(self, x, w: tf.Tensor, inputs: Inputs, components: Components):
-        """x: [B, H, W, C]; w: [B, L, w_dim], of the global latent."""
+    def __call__(self, x, w: list[tf.Tensor], inputs: Inputs, components: Components):
+        """x: [B, H, W, C]; w: [B, w_dim] for each layer, of the global latent."""
         skip = None if self.skip is None else self.skip(x)
         for layer in self.layers:
             x, components = layer(x, w, inputs, components)
@@ -296,26 +297,29 @@ class SynthesisNetwork(tf.Module):
         """
         embedding = self.component_embedding if self.config.component_embedding else None
         components = Components(None, embedding, mask)
-        values = w[:, :-1] if self.config.has_attention else None  # [B, k, L, w_dim]
+        # Unstacked, for the gradient of a single slice fills a tensor of w's whole size.
+        values = tf.unstack(w[:, :-1], axis=2) if self.config.has_attention else None
         inputs = Inputs(values, self.positions, noise, random)
         styles = w[:, -1]  # [B, L, w_dim]: the global latent
         if self.merge is not None:
             styles = tf.reshape(w, [-1, w.shape[2], w.shape[3]])  # [B k, L, w_dim]
-        x = tf.cast(self.stem(styles[:, 0], noise and noise[0]), self.dtypes[2])
+        styles = tf.unstack(styles, axis=1)
+        x = tf.cast(self.stem(styles[0], noise and noise[0]), self.dtypes[2])
         x, components = self.first(x, styles, inputs, components)
         rgb = self._add_rgb(None, x, 2, styles)
         for log2, block in enumerate(self.blocks, start=3):
             x = tf.cast(x, self.dtypes[log2])
             x, components = block(x, styles, inputs, components)
             if self.merge is not None and log2 == self.config.merge.layer:
-                x, styles = self.merge(x, w)
+                x, merged = self.merge(x, w)
+                styles = tf.unstack(merged, axis=1)
             rgb = self._add_rgb(rgb, x, log2, styles)
         return rgb, components.maps
 
     def _add_rgb(self, rgb: tf.Tensor | None, x, log2: int, styles) -> tf.Tensor | None:
         if str(log2) not in self.to_rgb:
             return rgb
-        style, extra_style = styles[:, 2 * log2 - 2], styles[:, 2 * self.canvas.log2 - 3]
+        style, extra_style = styles[2 * log2 - 2], styles[2 * self.canvas.log2 - 3]
         added = self.to_rgb[str(log2)](x, style, extra_style)
         return added if rgb is None else upsample2d(rgb, self.kernel) + added
 

@@ -49,6 +49,7 @@ def make_parser() -> ArgumentParser:
         "each configuration in a process of its own (its peak memory is then its own)",
     )
     parser.add_computing_options()
+    parser.add_xla()
     parser.add_assignments(example="generator.channel_max=32")
     return parser
 
@@ -110,6 +111,7 @@ def main(arguments: list[str]) -> None:
 def _print_reports(reports: list[dict]) -> None:
     from training.measure.benchmark import format_report
 
+    print(f"computing on {reports[0]['device_names']}")
     for name, rate in reports[0]["matmul_gflops"].items():
         print(f"matrix product {name}: {rate:.0f} GFLOP/s")
     for report in reports:

@@ -70,13 +70,15 @@ def _devices() -> list[tuple[str, str]]:
     import_tensorflow()
     import tensorflow as tf
 
+    from dnnlib.devices import why_no_gpu
+
     rows = []
     for device in tf.config.list_physical_devices():
         details = tf.config.experimental.get_device_details(device)
         about = ", ".join(f"{name} {value}" for name, value in details.items())
         rows.append(("device", f"{device.device_type} {device.name} {about}".strip()))
-    if len(rows) == 1 and tf.test.is_built_with_cuda():
-        rows.append(("device", "no GPU is visible (no card, no driver, or CUDA_VISIBLE_DEVICES)"))
+    if not tf.config.list_physical_devices("GPU"):
+        rows.append(("GPU", f"none: {why_no_gpu()}"))
     return rows
 
 

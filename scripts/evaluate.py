@@ -100,6 +100,7 @@ def main(arguments: list[str]) -> None:
 
     import_tensorflow()
     from dnnlib.computing import ComputingOptions
+    from dnnlib.devices import describe_devices
     from metrics.comparison import Comparison
     from metrics.names import parse_metrics
     from metrics.networks.catalogue import parse_weight_files
@@ -116,6 +117,7 @@ def main(arguments: list[str]) -> None:
     metrics = parse_metrics(options.metrics, options.num)
     computing = ComputingOptions.of(options)
     with computing.apply().scope():
+        print(f"computing on {describe_devices()}", flush=True)
         evaluate_models(
             options.model,
             options.data,

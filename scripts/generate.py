@@ -67,11 +67,13 @@ def main(arguments: list[str]) -> None:
 
     import_tensorflow()
     from dnnlib.computing import ComputingOptions
+    from dnnlib.devices import describe_devices
     from gansformer.generation import GenerationOptions, generate_images, parse_seeds
 
     seeds = parse_seeds(options.seeds) if options.seeds else list(range(options.num))
     computing = ComputingOptions.of(options)
     with computing.apply().scope():
+        print(f"computing on {describe_devices()}")
         written = generate_images(
             options.model,
             options.out,

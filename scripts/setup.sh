@@ -14,5 +14,10 @@ if [ ! -e "$stamp" ] || [ "$project/$requirements" -nt "$stamp" ]; then
   [ -x "$python" ] || "$base" -m venv "$venv"
   "$python" -m pip install --quiet --upgrade pip
   "$python" -m pip install --quiet --requirement "$project/$requirements"
+  if [ -e /proc/driver/nvidia/version ] || [ -e /usr/lib/wsl/lib/libcuda.so.1 ]; then
+    echo "there is an NVIDIA driver: installing CUDA's libraries too"
+    "$python" -m pip install --quiet "$(sed -n 's/^tensorflow>/tensorflow[and-cuda]>/p' \
+      "$project/requirements.txt")"
+  fi
   touch "$stamp"
 fi

@@ -44,6 +44,7 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument("--seed", type=seed, help="seed (configuration: training.seed)")
     parser.add_computing_options()
+    parser.add_xla()
     parser.add_assignments(example="training.gamma=1")
     parser.add_argument(
         "--dry-run", action="store_true", help="print configuration and networks, and stop"

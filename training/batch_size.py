@@ -1,6 +1,7 @@
 """Whether a batch fits the devices: in number, and in memory."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -18,14 +19,35 @@ def check_batch(config: RunConfig, devices: int) -> None:
     if training.batch_size % together:
         raise UserError(
             f"training.batch_size={training.batch_size} does not divide into {devices} devices x "
-            f"training.batch_per_device={training.batch_per_device}; "
-            f"try training.batch_per_device={max(training.batch_size // devices, 1)}"
+            f"training.batch_per_device={training.batch_per_device}; {_suggest(config, devices)}"
         )
     if group > 1 and training.batch_per_device % min(group, together):
         raise UserError(
             f"training.batch_per_device={training.batch_per_device} is not a multiple of "
-            f"discriminator.stddev_group={group}, as {devices} device(s) need; change one of them"
+            f"discriminator.stddev_group={group}, as {devices} device(s) need; "
+            f"{_suggest(config, devices)}"
         )
+
+
+def _suggest(config: RunConfig, devices: int) -> str:
+    """Return settings with which check_batch succeeds, as near as possible to the present ones."""
+    size, per_device = config.training.batch_size, config.training.batch_per_device
+    for difference in itertools.count():  # devices x stddev_group is one that can be divided
+        for other in (size - difference, size + difference):
+            sizes = range(1, max(other // devices, 0) + 1)
+            possible = [n for n in sizes if _fits(config, other, n, devices)]
+            if possible:
+                # The largest that is sure to fit into memory.
+                best = max((n for n in possible if n <= per_device), default=min(possible))
+                changed = f"training.batch_size={other} " if other != size else ""
+                return f"use --set {changed}training.batch_per_device={best}"
+
+
+def _fits(config: RunConfig, batch_size: int, per_device: int, devices: int) -> bool:
+    group = config.discriminator.stddev_group
+    together = per_device * devices
+    whole_groups = group <= 1 or per_device % min(group, together) == 0
+    return batch_size % together == 0 and whole_groups
 
 
 @contextmanager

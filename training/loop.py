@@ -12,7 +12,7 @@ import datasets
 from datasets.dataset import Dataset
 from dnnlib.computing import ComputingOptions
 from dnnlib.config import from_mapping, to_mapping
-from dnnlib.devices import variable_scope
+from dnnlib.devices import describe_devices, variable_scope
 from dnnlib.errors import UserError
 from dnnlib.images import crop_rows, save_image
 from dnnlib.ops import implementation
@@ -159,7 +159,8 @@ class TrainingLoop:
         )
         self.log(
             f"batch {training.batch_size} as {self.step.micro_batches} x"
-            f" {training.batch_per_device} on {self.step.replicas.count} device(s);"
+            f" {training.batch_per_device} on {self.step.replicas.count} device(s)"
+            f" ({describe_devices()});"
             f" {training.kimg:g} kimg in {self.run}"
         )
 

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from training.flat import Layout, PartOfVariable
+
 
 class LossScale(tf.Module):
     """What a loss is multiplied by so that its gradients fit into float16.
@@ -34,6 +36,8 @@ class LossScale(tf.Module):
 
 class Adam(tf.Module):
     """Kingma & Ba (2015), on a fixed list of variables.
+
+    All that it computes is computed on flat gradients: one matrix for all variables, see Layout.
 
     One step with gradient g: m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2;
     x <- x - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon).
@@ -69,82 +73,93 @@ class Adam(tf.Module):
         self.epsilon, self.accumulate, self.clip = epsilon, accumulate, clip
         self.loss_scale = loss_scale
         self.targets = list(variables)
+        self.layout = Layout([variable.shape for variable in self.targets])
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        self.m = [_zeros_like(variable, "m") for variable in self.targets]
-        self.v = [_zeros_like(variable, "v") for variable in self.targets]
-        self.accumulators = {}
-        if accumulate > 1:
-            self.accumulators = {
-                kind: [_zeros_like(variable, kind) for variable in self.targets]
-                for kind in self.KINDS
-            }
+        flat = lambda name: tf.Variable(tf.zeros(self.layout.shape), trainable=False, name=name)  # noqa: E731
+        # The values of the targets: only inside a step; after it they share their memory.
+        self.flat_values, self.flat_m, self.flat_v = flat("values"), flat("m"), flat("v")
+        self.accumulators = {kind: flat(kind) for kind in self.KINDS if accumulate > 1}
 
-    def gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
-        """Return the gradient of a loss with respect to the targets, computed at the loss scale."""
-        if self.loss_scale is None:
-            return tape.gradient(loss, self.targets, unconnected_gradients="zero")
-        scale = self.loss_scale.value.read_value()
-        scaled = tape.gradient(
+    @property
+    def m(self) -> list[PartOfVariable]:
+        """The first moment of each variable."""
+        return self._parts(self.flat_m, "m")
+
+    @property
+    def v(self) -> list[PartOfVariable]:
+        """The second moment of each variable."""
+        return self._parts(self.flat_v, "v")
+
+    def _parts(self, flat: tf.Variable, name: str) -> list[PartOfVariable]:
+        names = [f"{name}/{variable.name.removesuffix(':0')}" for variable in self.targets]
+        return [PartOfVariable(flat, self.layout, n, name) for n, name in enumerate(names)]
+
+    def gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
+        """Return the flat gradient of a loss, computed at the loss scale."""
+        scale = None if self.loss_scale is None else self.loss_scale.value.read_value()
+        gradients = tape.gradient(
             loss, self.targets, output_gradients=scale, unconnected_gradients="zero"
         )
-        return [gradient / scale for gradient in scaled]
+        flat = self.layout.join(gradients)
+        return flat if scale is None else flat / scale
 
-    def update(self, gradients: list[tf.Tensor], *, kind: str = "main", apply: bool = True):
-        """Accumulate a gradient, and make a step if this is the last of `accumulate` calls.
+    def update(self, gradient: tf.Tensor, *, kind: str = "main", apply: bool = True) -> tf.Tensor:
+        """Accumulate a flat gradient, and make a step if this is the last of `accumulate` calls.
 
-        Must be called where all replicas are one (outside strategy.run), with summed gradients.
+        Must be called where all replicas are one (outside strategy.run), with a summed gradient.
         Returns the global norm of the gradient, before clipping.
         """
-        gradients, norm = self._condition(gradients)
+        gradient, norm = self._condition(gradient)
         if self.accumulate > 1:
-            accumulators = self.accumulators[kind]
-            for accumulator, gradient in zip(accumulators, gradients, strict=True):
-                update(accumulator, lambda a, g: a.assign_add(g / self.accumulate), gradient)
-            gradients = [tf.identity(accumulator) for accumulator in accumulators]
+            accumulator = self.accumulators[kind]
+            update(accumulator, lambda a, g: a.assign_add(g / self.accumulate), gradient)
+            gradient = tf.identity(accumulator)
         if apply:
-            self._step(gradients)
-            for accumulator in self.accumulators.get(kind, []):
+            self._step(gradient)
+            if self.accumulate > 1:
                 update(accumulator, lambda a: a.assign(tf.zeros_like(a)))
         return norm
 
-    def _condition(self, gradients: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-        norm = tf.linalg.global_norm(gradients)
+    def _condition(self, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        norm = tf.linalg.global_norm([gradient])
         if self.clip is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.clip, use_norm=norm)
+            (gradient,), _ = tf.clip_by_global_norm([gradient], self.clip, use_norm=norm)
         if self.loss_scale is not None:
-            return gradients, norm  # as they are: one bad element skips the step
-        finite = [tf.where(tf.math.is_finite(g), g, tf.zeros_like(g)) for g in gradients]
-        return finite, norm
+            return gradient, norm  # as it is: one bad element skips the step
+        return tf.where(tf.math.is_finite(gradient), gradient, 0.0), norm
 
-    def _step(self, gradients: list[tf.Tensor]) -> None:
+    def _step(self, gradient: tf.Tensor) -> None:
         rates = (self.learning_rate, self.beta1, self.beta2)
         if self.loss_scale is None:
             update(self.step, lambda step: step.assign_add(1))
             count = tf.cast(self.step, tf.float32)
         else:
-            gradients, rates, count = self._count_if_finite(gradients, rates)
+            gradient, rates, count = self._count_if_finite(gradient, rates)
         powers = (tf.pow(self.beta1, count), tf.pow(self.beta2, count))
-        for variable, m, v, gradient in zip(self.targets, self.m, self.v, gradients, strict=True):
-            update(variable, self._apply, m, v, gradient, *rates, *powers)
+        slots = (self.flat_m, self.flat_v, self.targets)
+        update(self.flat_values, self._apply, *slots, gradient, *rates, *powers)
 
-    def _count_if_finite(self, gradients, rates):
-        """Count a step and move the loss scale; return gradients and rates that skip a bad step.
+    def _count_if_finite(self, gradient, rates):
+        """Count a step and move the loss scale; return gradient and rates that skip a bad step.
 
-        Rate 0 and betas of 1 leave variable, m and v as they are.
+        Rate 0 and betas of 1 leave variables, m and v as they are.
         """
-        is_finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
+        is_finite = tf.math.is_finite(tf.linalg.global_norm([gradient]))
         self.loss_scale.move(is_finite)
         update(self.step, lambda step, n: step.assign_add(n), tf.cast(is_finite, tf.int64))
-        gradients = [tf.where(is_finite, g, tf.zeros_like(g)) for g in gradients]
+        gradient = tf.where(is_finite, gradient, 0.0)
         rates = [
             tf.where(is_finite, x, none) for x, none in zip(rates, (0.0, 1.0, 1.0), strict=True)
         ]
         # The very first step may be skipped, and 0 steps have no bias correction.
-        return gradients, rates, tf.maximum(tf.cast(self.step, tf.float32), 1.0)
+        return gradient, rates, tf.maximum(tf.cast(self.step, tf.float32), 1.0)
 
-    def _apply(self, variable, m, v, gradient, rate, beta1, beta2, beta1_power, beta2_power):
-        return tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
+    def _apply(
+        self, values, m, v, targets, gradient, rate, beta1, beta2, beta1_power, beta2_power
+    ) -> None:
+        values.assign(self.layout.join(targets))
+        tf.raw_ops.ResourceApplyAdam(
+            var=values.handle,
             m=m.handle,
             v=v.handle,
             beta1_power=beta1_power,
@@ -155,22 +170,33 @@ class Adam(tf.Module):
             epsilon=self.epsilon,
             grad=gradient,
         )
+        _assign_all(targets, self.layout.split(values.read_value()))
 
 
 def average_weights(average: tf.Module, source: tf.Module, beta: tf.Tensor | float) -> None:
     """Move each trainable variable of `average` to g + (average - g) beta; copy all others."""
-    for variable, value in zip(average.variables, source.variables, strict=True):
-        if variable.trainable:
-            update(variable, lambda a, g: a.assign(g + (a - g) * beta), value)
-        else:
+    pairs = list(zip(average.variables, source.variables, strict=True))
+    trained = [(a, g) for a, g in pairs if a.trainable]
+    for variable, value in pairs:
+        if not variable.trainable:
             update(variable, lambda a, g: a.assign(g), value)
+    if not trained:
+        return
+    averages, values = zip(*trained, strict=True)
+    layout = Layout([variable.shape for variable in averages])
+
+    def move(_, averages, values) -> None:
+        a, g = layout.join(averages), layout.join(values)
+        _assign_all(averages, layout.split(g + (a - g) * beta))
+
+    update(averages[0], move, averages, values)
+
+
+def _assign_all(variables: list[tf.Variable], values: list[tf.Tensor]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value, read_value=False)
 
 
 def update(variable: tf.Variable, function, *arguments) -> None:
     """Call function(variable, *arguments) on each device's copy of the variable."""
     tf.distribute.get_strategy().extended.update(variable, function, args=arguments, group=True)
-
-
-def _zeros_like(variable: tf.Variable, name: str) -> tf.Variable:
-    name = f"{name}/{variable.name.removesuffix(':0')}"
-    return tf.Variable(tf.zeros(variable.shape), trainable=False, name=name)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from dnnlib.random_streams import on_host
 from training import regularizers
 from training.augmentation import augment
 from training.config import RunConfig
@@ -48,13 +49,13 @@ class Phase:
     kind: str = "main"
 
     def gradients(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor):
-        """Return the gradients of the optimiser's variables, statistics, and what is observed."""
+        """Return the optimiser's flat gradient, statistics, and what is observed."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.optimizer.targets)
             loss = self.loss(reals, labels, first)
             weighted = loss.value * self.interval
-        gradients = self.optimizer.gradients(tape, weighted)
-        return gradients, loss.statistics, loss.observed
+        gradient = self.optimizer.gradients(tape, weighted)
+        return gradient, loss.statistics, loss.observed
 
 
 def make_phases(
@@ -100,7 +101,7 @@ class PhaseLosses:
 
     def generator(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
         """Return the generator's adversarial loss."""
-        index, labels = first + self.replicas.my_images(), self._labels(labels)
+        index, labels = self.replicas.my_images(first), self._labels(labels)
         draws = self.randomness.draw("generator", index, first)
         fakes, _, w_mean = generate(self.state.generator, draws, labels)
         fakes = self._augment(fakes, "generator", index)
@@ -112,7 +113,9 @@ class PhaseLosses:
         """Return the path-length penalty of half a batch, Karras et al. (2020), section 3.2."""
         state, training = self.state, self.config.training
         count = max(training.batch_per_device // 2, 1)
-        index, labels = first + self.replicas.my_images()[:count], self._labels(labels, count)
+        labels = self._labels(labels, count)
+        with on_host():
+            index = self.replicas.my_images(first)[:count]
         draws = self.randomness.draw("path length", index, first)
         stream = self.randomness.stream("path length/image", index)
         image_noise = stream.normal(state.generator.image_shape)
@@ -132,7 +135,7 @@ class PhaseLosses:
 
     def discriminator(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
         """Return the discriminator's adversarial loss."""
-        state, index = self.state, first + self.replicas.my_images()
+        state, index = self.state, self.replicas.my_images(first)
         draws = self.randomness.draw("discriminator", index, first)
         reals, labels = self.prepare(reals, index), self._labels(labels)
         fakes, _, w_mean = generate(state.generator, draws, labels)
@@ -160,7 +163,7 @@ class PhaseLosses:
     def regularizer(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
         """Return the discriminator's gradient penalty: R1, R2 or that of WGAN-GP."""
         state, training = self.state, self.config.training
-        index = first + self.replicas.my_images()
+        index = self.replicas.my_images(first)
         reals, labels = self.prepare(reals, index), self._labels(labels)
         stream = self.randomness.stream("regularizer", index)
 

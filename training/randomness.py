@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from dnnlib.random_streams import RandomStream
+from dnnlib.random_streams import RandomStream, on_host
 from gansformer.generator import Generator
 
 
@@ -66,9 +66,10 @@ class Randomness:
 
 def _cutoff(stream: RandomStream, probability: float, count: int) -> tf.Tensor:
     """Return an integer from 1 to count - 1 with the given probability, else `count`."""
-    mixed, position = tf.unstack(stream.uniform([2])[0])
-    cutoff = 1 + tf.cast(position * (count - 1), tf.int32)
-    return tf.where(mixed < probability, tf.minimum(cutoff, count - 1), count)
+    with on_host():
+        mixed, position = tf.unstack(stream.uniform([2])[0])
+        cutoff = 1 + tf.cast(position * (count - 1), tf.int32)
+        return tf.where(mixed < probability, tf.minimum(cutoff, count - 1), count)
 
 
 def generate(
@@ -95,9 +96,11 @@ def generate(
 def mix(w: tf.Tensor, second: tf.Tensor, *, style: tf.Tensor, component: tf.Tensor) -> tf.Tensor:
     """Use w in layers before `style` and, of these, in components before `component`."""
     _, components, layers, _ = w.shape
-    keep = tf.range(layers) < style  # [L]
-    keep &= (tf.range(components) < component)[:, None]  # [K, L]
-    return tf.where(keep[None, :, :, None], w, second)
+    with on_host():
+        keep = tf.range(layers) < style  # [L]
+        keep &= (tf.range(components) < component)[:, None]  # [K, L]
+        keep = keep[None, :, :, None]
+    return tf.where(keep, w, second)
 
 
 def synthesize(generator: Generator, w: tf.Tensor, draws: Draws) -> tf.Tensor:

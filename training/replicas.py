@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.random_streams import on_host
 from dnnlib.workers import find_workers
 
 
@@ -36,16 +37,21 @@ class Replicas:
         first = lambda result: self.strategy.experimental_local_results(result)[0]  # noqa: E731
         return tf.nest.map_structure(first, results)
 
-    def my_images(self) -> tf.Tensor:
-        """Return which images of the micro-batch this replica takes, int64 [batch_per_device]."""
-        return tf.gather(tf.constant(self.images), _replica())
+    def my_images(self, first: tf.Tensor) -> tf.Tensor:
+        """Return the numbers of the images that this replica takes, int64 [batch_per_device].
+
+        first: that of the micro-batch's first image.
+        """
+        with on_host():
+            return first + tf.gather(tf.constant(self.images), _replica())
 
     def my_part(self, values: tf.Tensor) -> tf.Tensor:
         """Return this replica's part of what all replicas of this process were given."""
         if self.here == 1:
             return values
         size = self.batch_per_device
-        start = (_replica() - self.first_here) * size
+        with on_host():
+            start = (_replica() - self.first_here) * size
         return tf.ensure_shape(values[start : start + size], [size, *values.shape[1:]])
 
 

@@ -3,12 +3,45 @@
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.random_streams import on_host
 from gansformer.discriminator import Discriminator
 from gansformer.generator import Generator
 from gansformer.variables import variables_by_name
 from training.augmentation import AdaptiveProbability
 from training.config import RunConfig, TrainingConfig
 from training.optimizer import Adam, LossScale
+
+
+class Counter:
+    """A whole number that only the host counts, read and written like a variable.
+
+    Reading a variable waits until the device has computed all that came before it.
+    """
+
+    dtype, shape = tf.int64, tf.TensorShape([])
+
+    def __init__(self, name: str):
+        self.name, self._value = name, 0
+
+    def numpy(self) -> np.int64:
+        """Return its value."""
+        return np.int64(self._value)
+
+    def read_value(self) -> tf.Tensor:
+        """Return its value."""
+        with on_host():
+            return tf.constant(self._value, tf.int64)
+
+    def assign(self, value: int | np.ndarray | tf.Tensor) -> None:
+        """Replace its value."""
+        self._value = int(value)
+
+    def assign_add(self, amount: int) -> None:
+        """Add to its value."""
+        self._value += int(amount)
+
+    def __tf_tensor__(self, dtype: tf.DType | None = None, name: str | None = None) -> tf.Tensor:
+        return tf.convert_to_tensor(self.read_value(), dtype, name=name)
 
 
 class TrainState(tf.Module):
@@ -63,7 +96,7 @@ class TrainState(tf.Module):
             **common,
         )
         self.path_length_mean = tf.Variable(0.0, trainable=False, name="path_length_mean")
-        self.images_shown = tf.Variable(0, trainable=False, dtype=tf.int64, name="images_shown")
+        self.images_shown = Counter("images_shown")
         self.adaptive = None  # the strength of augmentation, where it is adapted
         augmentation = config.training.augmentation
         if augmentation.mode == "ada":

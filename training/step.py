@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from datasets.dataset import Dataset
+from dnnlib.random_streams import on_host
 from training.config import RunConfig
 from training.optimizer import average_weights, update
 from training.phases import Phase, make_phases
@@ -72,11 +73,13 @@ class TrainingStep:
         statistics = []
         for micro_batch in range(self.micro_batches):
             images, labels = next(reals)
-            first = tf.constant(shown + micro_batch * self.micro_batch, tf.int64)
+            with on_host():
+                first = tf.constant(shown + micro_batch * self.micro_batch, tf.int64)
             last = micro_batch == self.micro_batches - 1
             for phase in due:
                 statistics.append(self.run_phase(phase, images, labels, first, apply=last))
-        self.finish_minibatch()
+        self.state.images_shown.assign_add(self.config.training.batch_size)
+        self.finish_minibatch(self.state.images_shown.read_value())
         return statistics
 
     @tf.function(autograph=False)
@@ -89,9 +92,9 @@ class TrainingStep:
         its step, with this gradient and those that it has accumulated.
         """
         result = self.replicas.run(phase.gradients, images, labels, first)
-        gradients, statistics, observed = result
+        gradient, statistics, observed = result
         self._move_averages(observed)
-        norm = phase.optimizer.update(gradients, kind=phase.kind, apply=apply)
+        norm = phase.optimizer.update(gradient, kind=phase.kind, apply=apply)
         statistics = {**statistics, f"norm/{phase.name}": norm}
         scale = phase.optimizer.loss_scale
         if scale is not None:
@@ -125,21 +128,21 @@ class TrainingStep:
         return tf.where(tf.math.is_finite(value), value, otherwise)
 
     @tf.function(autograph=False)
-    def finish_minibatch(self) -> None:
-        """Update the moving average of the generator, and count the images shown."""
+    def finish_minibatch(self, images_shown: tf.Tensor) -> None:
+        """Update the moving average of the generator, and what depends on the number of images."""
         training = self.config.training
         beta = 0.5 ** (training.batch_size / (training.ema_kimg * 1000))
         average_weights(self.state.average, self.state.generator, beta)
-        update(self.state.images_shown, lambda shown: shown.assign_add(training.batch_size))
         if self.state.adaptive:
-            self.state.adaptive.adapt(self.state.images_shown)
+            self.state.adaptive.adapt(images_shown)
 
     def gradients(self, phase: Phase, images: tf.Tensor, labels: tf.Tensor) -> Statistics:
         """Return the gradient of a phase's loss for the next minibatch, by name of the variable."""
         run = tf.function(
             lambda *tensors: self.replicas.run(phase.gradients, *tensors)[0], autograph=False
         )
-        gradients = run(images, labels, self.state.images_shown.read_value())
+        gradient = run(images, labels, self.state.images_shown.read_value())
         names = {id(variable): name for name, variable in self.state.by_name().items()}
         targets = phase.optimizer.targets
+        gradients = phase.optimizer.layout.split(gradient)
         return {names[id(v)]: gradient for v, gradient in zip(targets, gradients, strict=True)}

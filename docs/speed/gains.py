@@ -62,7 +62,7 @@ class Subject:
     def _train(self, minibatch: int) -> None:
         self.state.images_shown.assign(minibatch * self.config.training.batch_size)
         self.step.run_minibatch(self.reals)
-        self.state.images_shown.numpy()
+        tf.test.experimental.sync_devices()
 
     def _sample(self, images: int) -> None:
         for _ in self.sampler.batches(range(images)):

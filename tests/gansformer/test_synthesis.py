@@ -33,7 +33,9 @@ def test_layer_without_attention(form):
     x = tf.constant(DRAW.standard_normal([2, 4, 4, 8]), tf.float32)
     w = tf.constant(DRAW.standard_normal([2, 5, 6]), tf.float32)
     noise = tf.constant(DRAW.standard_normal([2, 4, 4, 1]), tf.float32)
-    result, _ = layer(x, w, Inputs(None, None, [noise], None), Components(None, None))
+    result, _ = layer(
+        x, tf.unstack(w, axis=1), Inputs(None, None, [noise], None), Components(None, None)
+    )
     y = layer.conv(x, w[:, 1]).numpy() + 0.7 * noise.numpy() + layer.bias.numpy()
     expected = 0.5 * np.sqrt(2) * np.where(y > 0, y, 0.2 * y)
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)

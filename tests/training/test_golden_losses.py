@@ -100,7 +100,7 @@ def test_adam(case):
         gradients = [tf.constant(stored["grad_w"][i]), tf.constant(stored["grad_b"][i])]
         gradients += [tf.zeros([])] * (len(variables) - 2)
         norm = optimizer.update(
-            gradients,
+            optimizer.layout.join(gradients),
             kind={"M": "main", "R": "regularizer"}[letter],
             apply=calls[letter] % settings["accumulate"] == 0,
         )

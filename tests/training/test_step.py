@@ -110,7 +110,7 @@ def test_running_averages(eager):
     np.testing.assert_allclose(
         state.generator.w_avg, 0.995 * old + 0.005 * mean, rtol=1e-5, atol=1e-6
     )
-    step.finish_minibatch()
+    step.finish_minibatch(step.state.images_shown.read_value())
     for name, variable in variables_by_name(state.generator).items():
         now = variables_by_name(state.average)[name].numpy()
         expected = (before[name] + variable) / 2 if variable.trainable else variable

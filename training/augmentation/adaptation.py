@@ -7,6 +7,7 @@ amount if r_t is above its target, and down if it is below.
 
 import tensorflow as tf
 
+from dnnlib.random_streams import on_host
 from training.augmentation.config import AugmentationConfig
 from training.optimizer import update
 
@@ -28,8 +29,9 @@ class AdaptiveProbability(tf.Module):
 
     def adapt(self, images_shown: tf.Tensor) -> None:
         """Move p if an interval is over, `images_shown` with the last minibatch."""
-        minibatches = images_shown // self.batch_size
-        is_over = tf.equal(minibatches % INTERVAL, 0)
+        with on_host():
+            minibatches = images_shown // self.batch_size
+            is_over = tf.equal(minibatches % INTERVAL, 0)
         amount = INTERVAL * self.batch_size / (self.config.ramp_kimg * 1000)
         sign, p = self.sign.read_value(), self.p.read_value()
         moved = tf.clip_by_value(p + tf.sign(sign - self.config.target) * amount, 0.0, 1.0)

@@ -13,15 +13,16 @@ from typing import Any
 import tensorflow as tf
 
 from dnnlib.computing import PRECISIONS, ComputingOptions
-from dnnlib.devices import variable_scope
+from dnnlib.devices import describe_devices, variable_scope
 from dnnlib.ops import count_multiply_adds, implementation
 from gansformer.generation import Sampler
+from training.batch_size import check_batch
 from training.config import RunConfig
 from training.run.statistics import peak_memory_gb
 from training.state import TrainState
 from training.step import TrainingStep
 
-MATRIX = 3072
+MATRIX, MATRIX_ON_GPU = 3072, 8192
 
 
 def benchmark(
@@ -39,7 +40,9 @@ def benchmark(
     around_round: a context that each round is measured in.
     """
     strategy = computing.apply()
-    matmul = {name: _matmul_timer(PRECISIONS[name]) for name in {"float32", computing.precision}}
+    devices = strategy.num_replicas_in_sync
+    configs = {name: _divided(config, devices) for name, config in configs.items()}
+    matmul = _matmul_timers(computing)
     with variable_scope(strategy):
         subjects = {
             name: Subject(config, computing.dtype, strategy) for name, config in configs.items()
@@ -51,17 +54,19 @@ def benchmark(
         run()
         times.setdefault((name, kind), []).append(time.perf_counter() - start)
 
-    for number in range(rounds + 1):
-        if number == 1:
-            times.clear()  # the first round traced the graphs
-        with around_round():
-            for name, run in matmul.items():
-                record(name, "matmul", run)
-            for name, subject in subjects.items():
-                for kind in sorted(what):
-                    record(name, kind, subject.runs[kind])
+    with variable_scope(strategy):
+        for number in range(rounds + 1):
+            if number == 1:
+                times.clear()  # the first round traced the graphs
+            with around_round():
+                for name, run in matmul.items():
+                    record(name, "matmul", run)
+                for name, subject in subjects.items():
+                    for kind in sorted(what):
+                        record(name, kind, subject.runs[kind])
     median = {key: statistics.median(values) for key, values in times.items()}
-    rates = {name: 2 * MATRIX**3 / median[name, "matmul"] / 1e9 for name in matmul}
+    size = _matrix_size()
+    rates = {name: 2 * size**3 / median[name, "matmul"] / 1e9 for name in matmul}
     return [
         _report(name, subject, median, rates, computing, sorted(what))
         for name, subject in subjects.items()
@@ -91,10 +96,10 @@ class Subject:
 
     def train(self) -> None:
         """Run one cycle of minibatches."""
-        reals = _random_images(self.config)
+        reals = _random_images(self.config, self.step.micro_batch)
         for _ in range(self.minibatches):
             self.step.run_minibatch(reals)
-        self.state.images_shown.numpy()
+        tf.test.experimental.sync_devices()
 
     def sample(self) -> None:
         """Make some images."""
@@ -111,17 +116,45 @@ class Subject:
         return {"train": (3 * g + 2 * d) + (g + 6 * d), "sample": g}
 
 
-def _random_images(config: RunConfig) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    batch, size = config.training.batch_per_device, config.data.resolution
+def _random_images(config: RunConfig, batch: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    size = config.data.resolution
     generator = tf.random.Generator.from_seed(0)
     images = generator.uniform([batch, size, size, 3], maxval=256, dtype=tf.int32)
     return itertools.repeat((tf.cast(images, tf.uint8), tf.zeros([batch, 0])))
 
 
-def _matmul_timer(dtype: tf.DType) -> Callable[[], None]:
-    a = tf.cast(tf.random.stateless_normal([MATRIX, MATRIX], [0, 0]), dtype)
+def _matrix_size() -> int:
+    """Return how large matrices must be to show what the device can do."""
+    return MATRIX_ON_GPU if tf.config.get_visible_devices("GPU") else MATRIX
+
+
+def _matmul_timers(computing: ComputingOptions) -> dict[str, Callable[[], None]]:
+    """Return what multiplies matrices in each precision; on GPUs also float32 without TF32."""
+    names = {"float32", computing.precision}
+    if not tf.config.get_visible_devices("GPU"):
+        return {name: _matmul_timer(PRECISIONS[name]) for name in names}
+    on = computing.tf32 == "on"
+    timers = {name: _matmul_timer(PRECISIONS[name], tf32=on) for name in names | {"bfloat16"}}
+    other = "float32 without TF32" if on else "float32 with TF32"
+    return {**timers, other: _matmul_timer(tf.float32, tf32=not on)}
+
+
+def _matmul_timer(dtype: tf.DType, *, tf32: bool | None = None) -> Callable[[], None]:
+    """Return a function that multiplies two matrices, and waits for the result.
+
+    tf32: whether this product may use TensorFloat-32; None: as it is set.
+    """
+    size = _matrix_size()
+    a = tf.cast(tf.random.stateless_normal([size, size], [0, 0]), dtype)
     product = tf.function(lambda a: tf.matmul(a, a)[0, 0], autograph=False)
-    return lambda: product(a).numpy()
+
+    def run() -> None:
+        before = tf.config.experimental.tensor_float_32_execution_enabled()
+        tf.config.experimental.enable_tensor_float_32_execution(before if tf32 is None else tf32)
+        product(a).numpy()
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+    return run
 
 
 def _report(
@@ -133,6 +166,7 @@ def _report(
         "precision": computing.precision,
         "ops": implementation(),
         "devices": [device.name for device in tf.config.list_logical_devices()],
+        "device_names": describe_devices(),
         "batch": subject.config.training.batch_size,
         "matmul_gflops": rates,
     }
@@ -144,6 +178,21 @@ def _report(
             "fraction_of_matmul": rate * work[kind] / rates[computing.precision],
         }
     return {**report, "peak_memory_gb": peak_memory_gb()}
+
+
+def _divided(config: RunConfig, devices: int) -> RunConfig:
+    """Return the configuration with its batch divided among the devices, if it is not.
+
+    Raises UserError if it cannot be divided.
+    """
+    training = config.training
+    if training.batch_per_device * devices > training.batch_size:
+        size = max(training.batch_size // devices, 1)
+        config = dataclasses.replace(
+            config, training=dataclasses.replace(training, batch_per_device=size)
+        )
+    check_batch(config, devices)
+    return config
 
 
 def with_batch(config: RunConfig, batch: int | None) -> RunConfig:

@@ -108,6 +108,13 @@ def format_tick(entry: dict[str, Any], total_kimg: float) -> str:
 
 
 def peak_memory_gb() -> float:
-    """Return the most memory that this process ever had, in GB (10^9 bytes)."""
+    """Return the most memory that this process ever had, in GB (10^9 bytes).
+
+    On GPUs it is theirs: that of the one with the most.
+    """
+    gpus = tf.config.list_logical_devices("GPU")
+    if gpus:
+        names = [gpu.name.removeprefix("/device:") for gpu in gpus]
+        return max(tf.config.experimental.get_memory_info(name)["peak"] for name in names) / 1e9
     unit = 1 if sys.platform == "darwin" else 1024  # bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +17,7 @@ from dnnlib.ops import count_multiply_adds
 from gansformer.layers import Conv, Dense
 from gansformer.variables import Scope
 from scripts.bench import main as bench
+from tests.golden_files import ROOT
 from training.config import load_config
 from training.measure.sweep import make_points
 
@@ -51,6 +54,17 @@ def test_report(small_config, tmp_path, capsys):
         assert figures["fraction_of_matmul"] == pytest.approx(fraction)
         assert np.isfinite(fraction) and fraction > 0
     assert "img/s" in capsys.readouterr().out
+
+
+def test_two_devices(small_config, tmp_path):
+    """In a process of its own: virtual devices are made once."""
+    path = tmp_path / "bench.json"
+    program = [sys.executable, str(ROOT / "scripts" / "bench.py"), "--config", str(small_config)]
+    options = ["--rounds", "1", "--what", "train", "--batch", "8", "--devices", "cpu:2"]
+    subprocess.run([*program, *options, "--json", str(path)], check=True)
+    report = json.loads(path.read_text())
+    assert len(report["devices"]) == 2 and report["device_names"] == "CPU as 2 virtual devices"
+    assert report["batch"] == 8 and report["train"]["img_per_sec"] > 0
 
 
 def test_points_of_a_sweep():
