@@ -9,7 +9,7 @@ import tensorflow as tf
 from dnnlib import ops
 from dnnlib.ops import Epilogue
 from tests.derivatives import check_by_differences
-from tests.dnnlib.ops.test_attention import SHAPES, gain, gain_inputs, normal
+from tests.dnnlib.ops.test_attention_gain import SHAPES, gain, gain_inputs, normal
 
 # (activation, gain): the first three have a form of their own in the kernels.
 ENDS = [("lrelu", 1.3), ("linear", 0.7), ("linear", 1.0), ("swish", 1.1), ("relu", 2.0)]
