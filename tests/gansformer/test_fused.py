@@ -1,4 +1,7 @@
-"""The fused form of synthesis equals the plain one, in value, gradient and second gradient."""
+"""The fused form of synthesis equals the plain one, in value, gradient and second gradient.
+
+Both with the same kernels, which tests/dnnlib/ops compares with their own plain forms.
+"""
 
 import dataclasses
 
@@ -6,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dnnlib.ops import set_implementation
 from dnnlib.random_streams import RandomStream
+from gansformer import fused
 from gansformer.config import GeneratorConfig, MappingConfig
 from gansformer.generator import Generator
 from tests.golden_files import ROOT
@@ -92,9 +95,8 @@ def variants(quick: tuple[str, ...]):
     return cases
 
 
-def derivatives(config: GeneratorConfig, dtype: tf.DType, form: str) -> dict[str, np.ndarray]:
+def derivatives(config: GeneratorConfig, dtype: tf.DType = tf.float32) -> dict[str, np.ndarray]:
     """Return images, the gradient of a sum of them, and the gradient of that gradient's square."""
-    set_implementation(form)
     generator = Generator(config, resolution=16 if config.merge else 8, seed=1, dtype=dtype)
     draw = np.random.default_rng(0)
     for variable in generator.variables:  # biases and noise strengths are 0 in the beginning
@@ -122,10 +124,11 @@ def derivatives(config: GeneratorConfig, dtype: tf.DType, form: str) -> dict[str
     return {"images": images.numpy(), "gradient": gradient.numpy(), "second gradient": second}
 
 
-@pytest.fixture(autouse=True)
-def restore_implementation():
-    yield
-    set_implementation("auto")
+def plain_derivatives(config: GeneratorConfig, dtype: tf.DType = tf.float32):
+    """Return the same of the plain form."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "is_wanted", lambda: False)
+        return derivatives(config, dtype)
 
 
 def distance(a, b) -> float:
@@ -145,15 +148,14 @@ PRESETS = (
     "config", [*kinds(quick=PRESETS), *variants(quick=("duplex heads", "both", "dropout"))]
 )
 def test_fused_equals_plain(config):
-    fused, plain = (derivatives(config, tf.float32, form) for form in ("auto", "reference"))
-    for name, expected in plain.items():
-        assert distance(fused[name], expected) < 1e-5, name
+    result = derivatives(config)
+    for name, expected in plain_derivatives(config).items():
+        assert distance(result[name], expected) < 1e-5, name
 
 
 @pytest.mark.parametrize("config", [*kinds(), *variants(quick=("heads",))])
 def test_fused_equals_plain_in_bfloat16(config):
     """Both round on their way, differently; fused is not much further from float32 than plain."""
-    fused, plain = (derivatives(config, tf.bfloat16, form) for form in ("auto", "reference"))
-    exact = derivatives(config, tf.float32, "reference")
-    for name, expected in exact.items():
-        assert distance(fused[name], expected) < 3 * distance(plain[name], expected), name
+    result, plain = derivatives(config, tf.bfloat16), plain_derivatives(config, tf.bfloat16)
+    for name, expected in plain_derivatives(config).items():
+        assert distance(result[name], expected) < 3 * distance(plain[name], expected), name
