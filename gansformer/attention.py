@@ -60,12 +60,12 @@ def normalize(x: tf.Tensor, *, integration: str = "both", norm: str = "layer") -
     """
     if norm == "none":
         return x
-    axis, y = 1 if norm == "instance" else -1, tf.cast(x, tf.float32)
+    axis = 1 if norm == "instance" else -1
     if integration != "mul":
-        y -= tf.reduce_mean(y, axis=axis, keepdims=True)
+        x -= tf.reduce_mean(x, axis=axis, keepdims=True)
     if integration != "add":
-        y *= tf.math.rsqrt(tf.reduce_mean(tf.square(y), axis=axis, keepdims=True) + 1e-8)
-    return tf.cast(y, x.dtype)
+        x *= tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + 1e-8)
+    return x
 
 
 def split_heads(x: tf.Tensor, heads: int) -> tf.Tensor:
@@ -85,8 +85,8 @@ class Projection(tf.Module):
             self.position = Dense(scope, position_dim, width, suffix=names[1])
 
     def __call__(self, x: tf.Tensor, positions: tf.Tensor | None) -> tf.Tensor:
-        """x: [B, N, dim], positions: [N, p] -> float32 [B, N, width]."""
-        content = tf.cast(self.content(x), tf.float32)
+        """x: [B, N, dim], positions: [N, p] -> [B, N, width]."""
+        content = self.content(x)
         return content if self.position is None else content + self.position(positions)
 
 
@@ -137,6 +137,7 @@ class Attention(tf.Module):
         x_positions: [N, p], y_positions: [K, p']. mask: [B, K], 0 hides an element of y.
         previous: [B, A, H', W', K], probabilities of the layer before. random: for dropout.
         """
+        dtype, x, y = x.dtype, tf.cast(x, tf.float32), tf.cast(y, tf.float32)  # so all is, inside
         arguments = x, y, x_positions, y_positions
         probabilities = self.probabilities(*arguments, mask, previous, random)  # [B, A, N, K]
         if self.y_gate is not None:
@@ -145,12 +146,12 @@ class Attention(tf.Module):
         if self.x_gate is not None:
             gate = tf.sigmoid(self.x_gate(x, x_positions) + 1)  # [B, N, A]
             probabilities *= tf.transpose(gate, [0, 2, 1])[..., None]
-        values = split_heads(tf.cast(self.value(y), tf.float32), self.heads)  # [B, A, K, h]
+        values = split_heads(self.value(y), self.heads)  # [B, A, K, h]
         attended = tf.transpose(probabilities @ values, [0, 2, 1, 3])  # [B, N, A, h]
         attended = tf.reshape(attended, [-1, x.shape[1], self.heads * self.head_size])
-        control = self.out(tf.cast(attended, x.dtype))  # a(X, Y): [B, N, C or 2C]
+        control = self.out(attended)  # a(X, Y): [B, N, C or 2C]
         x = integrate(x, control, integration=self.integration, norm=self.norm)
-        return x, probabilities
+        return tf.cast(x, dtype), probabilities
 
     def probabilities(self, x, y, x_positions, y_positions, mask, previous, random) -> tf.Tensor:
         """Return how much each element of X attends to each of Y, [B, A, N, K]."""
@@ -208,7 +209,7 @@ class KMeansAttention(Attention):
 
     def probabilities(self, x, y, x_positions, y_positions, mask, previous, random) -> tf.Tensor:
         """Return how much each position belongs to each centroid, [B, A, N, K]."""
-        content = tf.cast(self.query.content(x), tf.float32)  # [B, N, d]
+        content = self.query.content(x)  # [B, N, d]
         position = tf.broadcast_to(self.query.position(x_positions), tf.shape(content))
         queries = split_heads(tf.concat([content, position], axis=2), self.heads)  # [B, A, N, 2h]
         if self.start == "learned":

@@ -51,6 +51,7 @@ def run_steps(config: RunConfig, dtype: tf.DType, count: int) -> list[dict[str, 
     state = TrainState(config, channels=3, label_dim=0, dtype=dtype)
     if dtype == tf.float16:  # where the first ones lead to; until then steps would be skipped
         state.generator_optimizer.loss_scale.value.assign(2.0**9)
+        state.discriminator_optimizer.loss_scale.value.assign(2.0**12)
     step = TrainingStep(config, state)
     reals = some_reals(config)
     rows = []

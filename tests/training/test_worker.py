@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dnnlib.launching import find_ports, make_tf_config
+from dnnlib.signals import STOPPED
 from tests.golden_files import ROOT
 from tests.training.runs import SMOOTH, assert_same_weights, read_state
 from training.run.checkpoint import list_checkpoints
@@ -156,7 +157,8 @@ def test_a_worker_dies_and_the_job_continues(command, tmp_path):
         job.wait_for(f"resuming from {directory}/checkpoints/{shown:010d}")
         job.wait_for("tick ", 2)
         job.processes[1].send_signal(signal.SIGTERM)  # notice of preemption, not to the chief
-        assert [process.wait(timeout=120) for process in job.processes] == [0, 0], job.text(0)
+        statuses = [process.wait(timeout=120) for process in job.processes]
+        assert statuses == [STOPPED, STOPPED], job.text(0)
         assert "run the same command to continue" in job.text(0)
     lines = [json.loads(line) for line in (directory / "stats.jsonl").read_text().splitlines()]
     assert [line["tick"] for line in lines] == list(range(len(lines)))
