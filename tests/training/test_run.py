@@ -105,7 +105,14 @@ def test_stopped_and_resumed_run_is_the_same(whole_run, arguments, tmp_path, cap
 def start(arguments):
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/"
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd="/",
+        preexec_fn=lambda: signal.signal(
+            signal.SIGHUP, signal.SIG_DFL
+        ),  # even if we are under nohup
     )
 
 
