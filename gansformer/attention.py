@@ -19,6 +19,7 @@ Letters: A heads, h size of a head, d = A h. fused.py does the same in fewer ope
 
 import tensorflow as tf
 
+from dnnlib.errors import UserError
 from gansformer.layers import Dense, dropout
 from gansformer.summary import shown
 from gansformer.variables import Scope
@@ -116,7 +117,10 @@ class Attention(tf.Module):
     ):
         super().__init__()
         if width % heads:
-            raise ValueError(f"attention width {width} does not divide into {heads} heads")
+            raise UserError(
+                f"heads={heads}: attention of width {width} does not divide into so many; "
+                "choose one that divides the channels of every layer with attention"
+            )
         self.heads, self.head_size, self.iterations = heads, width // heads, iterations
         self.integration, self.norm, self.dropout = integration, norm, dropout
         self.query = Projection(scope, *x[:2], width, "_query", "_from_pos")

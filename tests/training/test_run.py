@@ -217,6 +217,7 @@ def test_damaged_checkpoint_is_named_and_the_one_before_taken(whole_run, tmp_pat
         (["--config", "demoo"], 'did you mean "demo"'),
         (["--set", "training.gama=1"], 'did you mean "gamma"'),
         (["--set", "generator.latent_size=30"], "does not divide into 4 components; try 28"),
+        (["--set", "generator.heads=3"], "heads=3: attention of width 8 does not divide"),
         (["--set", "training.batch_size=9"], "does not divide into training.batch_per_device=8"),
         (["--set", "data.resolution=64"], "no images of resolution 64, only 8"),
         (["--set", "data.labels=true"], "has no labels"),
