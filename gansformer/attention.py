@@ -223,10 +223,8 @@ class KMeansAttention(Attention):
             centroids = tf.tile(self.learned_centroids, [tf.shape(x)[0], 1, 1, 1])  # [B, A, K, 2h]
         elif self.start == "queries":
             centroids = self.queries_to_centroids(content + position)
-            centroids = tf.reshape(
-                centroids, [-1, self.components, 2 * self.heads * self.head_size]
-            )
-            centroids = split_heads(centroids, self.heads)
+            shape = [-1, self.components, 2 * self.heads * self.head_size]
+            centroids = split_heads(tf.reshape(centroids, shape), self.heads)
         else:
             centroids = assign_as_before(previous, x.shape[1]) @ queries  # [B, A, K, 2h]
 

@@ -97,7 +97,7 @@ class MappingNetwork(tf.Module):
         return tf.tile(w[:, :, None], [1, 1, self.layers, 1])
 
     def _append_embedding(self, x: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
-        """Append the labels' embedding of its own, if there is one, to the last latent [B, 1, n]."""
+        """Append the labels' own embedding, if there is one, to the last latent [B, 1, n]."""
         if self.label_embedding is None:
             return x
         embedding = _normalize_rms(self.label_embedding(labels))[:, None]

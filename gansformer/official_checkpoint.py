@@ -13,8 +13,9 @@ from gansformer.torch_checkpoint import fit_torch
 
 
 def load_official(path: Path) -> Snapshot:
-    """Read a pickle of the official GANformer (TensorFlow 1 or PyTorch), of NVIDIA's StyleGAN2 or of
-    StyleGAN2-ADA-PyTorch; nothing in it is executed.
+    """Read a pickle of the official GANformer (TensorFlow 1 or PyTorch), StyleGAN2 or ADA (PyTorch).
+
+    Nothing in it is executed.
 
     Raises UserError if it is of another kind, or a variable of it fits no variable of ours.
     """

@@ -62,7 +62,7 @@ def fit_torch(
 def _check_sizes(network: TorchNetwork, config: GeneratorConfig | DiscriminatorConfig) -> None:
     """Raise UserError if the settings want a far larger network than the file holds.
 
-    What is wrong in detail is found when variables are assigned, but by then all memory may be gone.
+    What is wrong in detail is found when variables are assigned: by then, all memory may be gone.
     """
     stored = sum(tensor.size for tensor in network.tensors.values())
     sizes = [min(config.channel_base, config.channel_max)]

@@ -154,7 +154,7 @@ def _translate(path: str, rules: list[tuple[str, str | Callable]]) -> str:
 
 
 def _to_our_layout(tensor: np.ndarray, *, turned: bool = False) -> np.ndarray:
-    """[out, in] -> [in, out]; [out, in, h, w] -> [h, w, in, out], turned by 180 degrees if asked."""
+    """[out, in] -> [in, out]; [out, in, h, w] -> [h, w, in, out], turned by 180 degrees or not."""
     if tensor.ndim == 2:
         return tensor.T
     if tensor.ndim != 4:

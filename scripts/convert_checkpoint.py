@@ -45,8 +45,8 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--normalize",
         choices=["each", "jointly"],
-        help="components of a GANformer from PyTorch: each by itself, as in TensorFlow, or jointly, "
-        "as the PyTorch program does; default: each if it was converted from TensorFlow",
+        help="components of a GANformer from PyTorch: each by itself, as in TensorFlow, or "
+        "jointly, as the PyTorch program does; default: each if it was converted from TensorFlow",
     )
     return parser
 

@@ -68,7 +68,7 @@ def torch_modules(monkeypatch):
 
 
 class _Pickler(pickle.Pickler):
-    """Writes modules and tensors; `storages` collects those that are written outside, or is None."""
+    """Writes modules and tensors; `storages` collects what is written outside, or is None."""
 
     def __init__(self, file, protocol: int, storages: dict | None):
         super().__init__(file, protocol)
