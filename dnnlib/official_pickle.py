@@ -27,6 +27,10 @@ _MAX_SETTINGS = 100_000
 _MAX_SETTING_DEPTH = 16
 
 
+class TorchFile(UserError):
+    """The file was written by PyTorch; `dnnlib.torch_networks` may read it."""
+
+
 @dataclass(frozen=True)
 class OfficialNetwork:
     """One network of an official checkpoint.
@@ -62,7 +66,11 @@ def read_networks(path: str | Path) -> dict[str, OfficialNetwork]:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _name_networks(read_plain_pickle(data))
     except Refused as reason:
-        raise UserError(f"{path}: {reason}") from None
+        raise _error(path, str(reason)) from None
+
+
+def _error(path: Path, reason: str) -> UserError:
+    return (TorchFile if reason == TORCH else UserError)(f"{path}: {reason}")
 
 
 _SIGNATURES = {
@@ -80,9 +88,9 @@ def _refuse_other_formats(path: Path) -> None:
         head = file.read(64)
     for signature, message in _SIGNATURES.items():
         if head.startswith(signature):
-            raise UserError(f"{path}: {message}")
+            raise _error(path, message)
     if head.startswith(b"PK\x03\x04"):
-        raise UserError(f"{path}: {_describe_zip(path)}")
+        raise _error(path, _describe_zip(path))
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise UserError(
             f"{path}: this is a web page, not a checkpoint (a quota or login page saved in its "

@@ -1,7 +1,7 @@
 """Reads pickles of plain data (containers, texts, numbers, arrays, networks' states), inertly.
 
 Ours and not a library's, because it is what makes files of strangers safe to open: official
-TensorFlow-1 checkpoints here, PyTorch's files in `metrics.networks.torch_files`.
+TensorFlow-1 checkpoints here, PyTorch's files in `dnnlib.torch_files`.
 
 Nothing from the file is executed. The file is not given to `pickle.load` at all: `pickletools`
 splits it into operations, and the few operations that make data are carried out by this module. A

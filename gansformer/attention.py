@@ -195,17 +195,23 @@ class KMeansAttention(Attention):
     made, as the official checkpoints hold them, and not used.
     start: the first centroids are "learned", come from the "queries" of the positions (then K = N),
     or are "carried" on: the means of what the layer before assigned.
+    folded: "queries" gives A d numbers for each position, which are cut into centroids without
+    regard to positions (then 2 K = A N), as in the PyTorch program.
     """
 
-    def __init__(self, scope, x, y, *, components: int, width: int, start="learned", **options):
+    def __init__(
+        self, scope, x, y, *, components: int, width: int, start="learned", folded=False, **options
+    ):
         super().__init__(scope, x, y, width=width, **options)
         self.start, size = start, 2 * self.head_size  # of [content | position]
+        self.components = components
         self.learned_centroids = self.queries_to_centroids = None
         if start == "learned":
             shape = [1, self.heads, components, size]
             self.learned_centroids = scope.normal("toasgn_init", shape)
         if start == "queries":
-            self.queries_to_centroids = Dense(scope, width, 2 * width, suffix="_key2")
+            outputs = width * (self.heads if folded else 2)
+            self.queries_to_centroids = Dense(scope, width, outputs, suffix="_key2")
         self.centroid_weights = [
             (scope / f"iter_{i}").full("st_weights", [self.heads, 1, size], 1.0)
             for i in range(self.iterations)
@@ -220,7 +226,9 @@ class KMeansAttention(Attention):
             # Not left to broadcasting, with which products crash TensorFlow 2.21 (oneDNN).
             centroids = tf.tile(self.learned_centroids, [tf.shape(x)[0], 1, 1, 1])  # [B, A, K, 2h]
         elif self.start == "queries":
-            centroids = split_heads(self.queries_to_centroids(content + position), self.heads)
+            centroids = self.queries_to_centroids(content + position)
+            shape = [-1, self.components, 2 * self.heads * self.head_size]
+            centroids = split_heads(tf.reshape(centroids, shape), self.heads)
         else:
             centroids = assign_as_before(previous, x.shape[1]) @ queries  # [B, A, K, 2h]
 

@@ -193,6 +193,7 @@ def _image_from_components(
     start = "learned"
     if config.carry_centroids:
         start = "queries" if first else "carried"
+        options["folded"] = config.folded_centroids
     return KMeansAttention(*arguments, components=config.components, start=start, **options)
 
 

@@ -58,6 +58,12 @@ class MappingConfig:
     self_attention: bool = False  # between the components; needs resnet
     shared_dim: CountOrZero = 0  # > 0: one network of this width for all components together
 
+    # What the PyTorch programs do in another way, see docs/fidelity.md#pytorch-checkpoints
+    normalize_global: bool = False  # divide the global latent by its root mean square, too
+    normalize_jointly: bool = False  # divide the components by one root mean square of them all
+    self_attention_without_resnet: bool = False  # between the components, before each layer
+    label_embedding_dim: CountOrZero = 0  # > 0: of the last latent only, normalised by itself
+
     def __post_init__(self):
         _require(
             self.layers >= (2 if self.resnet else 1),
@@ -77,6 +83,30 @@ class MappingConfig:
             self.hidden_dim,
             "excludes mapping.resnet and mapping.shared_dim",
         )
+        _require(
+            not (self.self_attention_without_resnet and (self.resnet or self.shared_dim)),
+            "mapping.self_attention_without_resnet",
+            self.self_attention_without_resnet,
+            "excludes mapping.resnet and mapping.shared_dim; use mapping.self_attention",
+        )
+        _require(
+            not (self.label_embedding_dim and (self.resnet or self.shared_dim)),
+            "mapping.label_embedding_dim",
+            self.label_embedding_dim,
+            "excludes mapping.resnet and mapping.shared_dim",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelMappingConfig:
+    """The discriminator's network from labels to a vector that its features are compared with."""
+
+    layers: Count = 8
+    dim: Count = 512  # of the result
+    embedding_dim: Count = 512
+    hidden_dim: Count = 512  # of all layers but the last
+    lr_multiplier: Positive = 0.01
+    activation: Activation = "lrelu"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +163,13 @@ class GeneratorConfig:
     mapping: MappingConfig = MappingConfig()
     merge: MergeConfig | None = None
 
+    # What the PyTorch programs do in another way, see docs/fidelity.md#pytorch-checkpoints
+    stem_slice: bool = True  # the first slice of w belongs to the stem; else to the first layer
+    extra_layer: bool | None = None  # 3x3 before the colours; none: with attention up to end_res
+    layer_positions: bool = False  # each layer has learned positional encodings of its own
+    folded_centroids: bool = False  # carried centroids start as two positions' queries each
+    clamp: Positive | None = None  # features and colours are limited to -clamp ... clamp
+
     RENAMED: ClassVar[dict[str, str]] = {
         "latent_gate": "component_gate",
         "iterations": "kmeans_iterations",
@@ -171,14 +208,20 @@ class GeneratorConfig:
             self.architecture,
             "cannot merge (k-GAN); use resnet or orig",
         )
+        first = 4 ** max(self.start_res, 2)
+        needed = first * self.heads / 2 if self.folded_centroids else first
         _require(
-            not self.carry_centroids
-            or self.attention != "duplex"
-            or self.components == 4 ** max(self.start_res, 2),
+            not self.carry_centroids or self.attention != "duplex" or self.components == needed,
             "components",
             self.components,
             "does not fit carry_centroids: the first centroids are "
-            f"image positions, so {4 ** max(self.start_res, 2)} components are needed",
+            f"image positions, so {needed:g} components are needed",
+        )
+        _require(
+            not self.layer_positions or self.position_type == "trainable2d",
+            "layer_positions",
+            self.layer_positions,
+            "needs position_type=trainable2d",
         )
 
         _require(
@@ -231,6 +274,9 @@ class DiscriminatorConfig:
     crop_ratio: Ratio | None = None
     stddev_group: CountOrZero = 4  # images whose statistics are compared; 0: no such feature
     stddev_channels: Count = 1
+    dense_dim: Count | None = None  # of the last hidden layer; none: feature maps at 2 pixels
+    clamp: Positive | None = None  # features of convolutions are limited to -clamp ... clamp
+    label_mapping: LabelMappingConfig | None = None  # none: one score for each label
 
     attention: bool = False
     heads: Count = 1

@@ -8,7 +8,7 @@ from dnnlib.ops import downsample2d, setup_kernel
 from dnnlib.random_streams import RandomStream
 from gansformer.bipartite import Components, discriminator_attention
 from gansformer.canvas import Canvas, channels_at, feature_types
-from gansformer.config import DiscriminatorConfig
+from gansformer.config import DiscriminatorConfig, LabelMappingConfig
 from gansformer.layers import Conv, Dense, minibatch_stddev
 from gansformer.positions import GridPositions
 from gansformer.summary import format_summary, summarize
@@ -139,7 +139,7 @@ class _Block(tf.Module):
             channels_at(r, base=config.channel_base, maximum=config.channel_max)
             for r in (log2, log2 - 1)
         )
-        options = {"activation": config.activation}
+        options = {"activation": config.activation, "clamp": config.clamp}
         self.from_rgb = None
         if log2 == canvas.log2 or config.architecture == "skip":
             self.from_rgb = Conv(scope / "FromRGB", channels, here, 1, **options)
@@ -166,6 +166,27 @@ class _Block(tf.Module):
         return (x if skip is None else x + skip), components
 
 
+class _LabelMapping(tf.Module):
+    """From labels to the vector whose product with the features is the score (StyleGAN2-ADA)."""
+
+    def __init__(self, scope: Scope, config: LabelMappingConfig, label_dim: int):
+        super().__init__()
+        self.embedding = Dense(scope / "Embedding", label_dim, config.embedding_dim)
+        widths = [config.embedding_dim, *[config.hidden_dim] * (config.layers - 1), config.dim]
+        options = {"activation": config.activation, "lr_multiplier": config.lr_multiplier}
+        self.layers = [
+            Dense(scope / f"Dense{i}", *widths[i : i + 2], **options) for i in range(config.layers)
+        ]
+
+    def __call__(self, labels: tf.Tensor) -> tf.Tensor:
+        """labels: [B, label_dim] -> [B, dim], divided by sqrt(dim)."""
+        x = self.embedding(tf.convert_to_tensor(labels, tf.float32))
+        x *= tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-8)
+        for layer in self.layers:
+            x = layer(x)
+        return x / math.sqrt(x.shape[-1])
+
+
 class _Head(tf.Module):
     """From the 4x4 grid and the components to the score."""
 
@@ -180,8 +201,11 @@ class _Head(tf.Module):
         if config.architecture == "skip":
             self.from_rgb = Conv(scope / "4x4" / "FromRGB", channels, wide, 1, **options)
         added = config.stddev_channels if config.stddev_group > 1 else 0
-        self.conv = Conv(scope / "4x4" / "Conv", wide + added, wide, 3, **options)
+        self.conv = Conv(
+            scope / "4x4" / "Conv", wide + added, wide, 3, clamp=config.clamp, **options
+        )
         positions = math.prod(canvas.shape(4))
+        narrow = config.dense_dim or narrow
         self.dense = Dense(scope / "4x4" / "Dense0", positions * wide, narrow, **options)
         self.score_dense = self.score_output = None
         features = narrow
@@ -190,7 +214,11 @@ class _Head(tf.Module):
             self.score_dense = Dense(scores / "Dense", dim + added, dim, **options)
             self.score_output = Dense(scores / "Output", dim, 1)
             features += config.components
-        self.output = Dense(scope / "Output", features, max(label_dim, 1))
+        self.label_mapping, outputs = None, max(label_dim, 1)
+        if label_dim and config.label_mapping is not None:
+            mapping_scope, outputs = scope / "LabelMapping", config.label_mapping.dim
+            self.label_mapping = _LabelMapping(mapping_scope, config.label_mapping, label_dim)
+        self.output = Dense(scope / "Output", features, outputs)
 
     def __call__(self, x, rgb, components, labels) -> tf.Tensor:
         if self.from_rgb is not None:
@@ -202,6 +230,8 @@ class _Head(tf.Module):
             scores = self.score_output(self.score_dense(self._append_stddev(components)))
             x = tf.concat([x, scores[..., 0]], axis=1)  # [B, features + k]
         scores = self.output(x)
+        if self.label_mapping is not None:
+            labels = self.label_mapping(labels)
         if self.label_dim:
             scores = tf.reduce_sum(scores * labels, axis=1, keepdims=True)
         return scores

@@ -9,7 +9,7 @@ from gansformer.canvas import Canvas, feature_types
 from gansformer.config import GeneratorConfig
 from gansformer.mapping import MappingNetwork
 from gansformer.summary import format_summary, summarize
-from gansformer.synthesis import SynthesisNetwork
+from gansformer.synthesis import SynthesisNetwork, count_slices
 from gansformer.variables import Scope
 
 NOISE_MODES = ("random", "const", "none")
@@ -82,7 +82,7 @@ class Generator(tf.Module):
     @property
     def layers(self) -> int:
         """L, the number of slices of w."""
-        return 2 * self.canvas.log2 - 1
+        return count_slices(self.config, self.canvas)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -71,7 +71,7 @@ class Conv(tf.Module):
     """2-D convolution with optional resampling by 2; bias and activation, or neither.
 
     resample: None, "up" (by 2, then the FIR filter `kernel`) or "down" (FIR filter, then by 2).
-    gain: multiplies the output, at no cost.
+    gain: multiplies the output, at no cost. clamp: the output without gain is limited to this.
     """
 
     def __init__(
@@ -85,9 +85,11 @@ class Conv(tf.Module):
         kernel: tuple[float, ...] = (1, 3, 3, 1),
         activation: str | None = None,
         gain: float = 1.0,
+        clamp: float | None = None,
     ):
         super().__init__()
         self.resample = resample
+        self.clamp = None if clamp is None else clamp * gain
         self.kernel = setup_kernel(kernel)
         self.activation, self.gain = activation, gain
         self.scale = 1 / math.sqrt(size * size * inputs) * (1.0 if activation else gain)
@@ -102,7 +104,8 @@ class Conv(tf.Module):
         if self.activation is None:
             return y
         gain = activation_gain(self.activation) * self.gain
-        return bias_act(y, tf.cast(self.bias, x.dtype), activation=self.activation, gain=gain)
+        bias = tf.cast(self.bias, x.dtype)
+        return bias_act(y, bias, activation=self.activation, gain=gain, clamp=self.clamp)
 
 
 class ModulatedConv(tf.Module):
@@ -183,6 +186,11 @@ def convolve(
     if resample == "down":
         return conv_downsample2d(x, weight, kernel)
     return conv1x1(x, weight) if weight.shape[0] == 1 else conv3x3(x, weight)
+
+
+def limit(x: tf.Tensor, clamp: float | None) -> tf.Tensor:
+    """Return x limited to -clamp ... clamp, or x as it is where clamp is None."""
+    return x if clamp is None else tf.clip_by_value(x, -clamp, clamp)
 
 
 def dropout(probabilities: tf.Tensor, rate: float, random: RandomStream | None) -> tf.Tensor:

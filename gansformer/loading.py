@@ -17,7 +17,7 @@ from gansformer.snapshot import Snapshot, list_snapshots, load_snapshot, make_ne
 
 def load(path: str | Path) -> Snapshot:
     """Load networks from a run directory (its newest snapshot), a snapshot directory, an official
-    TF1 pickle, or by the name of a catalogued model.
+    pickle (TensorFlow 1 or PyTorch), or by the name of a catalogued model.
 
     Raises UserError if there is nothing of the kind, or it is damaged.
     """

@@ -38,14 +38,23 @@ class MappingNetwork(tf.Module):
             self.start = Dense(scope, config.z_dim, dim, suffix="_map_start")
             if config.component_embedding:
                 self.embedding_start = Dense(scope, config.component_dim, dim, suffix="_map_pos")
-        self.labels = _LabelConcat(scope, label_dim, config.z_dim) if label_dim else None
-        inputs = (mapping.dim or config.z_dim) + (config.z_dim if label_dim else 0)
-        self.label_end = None
-        if label_dim and (mapping.resnet or mapping.shared_dim):
-            # Residual blocks keep their width. The official code has no such case to follow.
-            self.label_end, inputs = Dense(scope / "LabelConcat", inputs, dim, suffix="_end"), dim
+        inputs = last_inputs = mapping.dim or config.z_dim
+        self.labels = self.label_end = self.label_embedding = None
+        if label_dim and mapping.label_embedding_dim:
+            width = mapping.label_embedding_dim
+            self.label_embedding = Dense(scope / "LabelConcat", label_dim, width)
+            last_inputs += width
+        elif label_dim:
+            self.labels = _LabelConcat(scope, label_dim, config.z_dim)
+            inputs = last_inputs = inputs + config.z_dim
+            if mapping.resnet or mapping.shared_dim:
+                # Residual blocks keep their width. The official code has no such case to follow.
+                self.label_end = Dense(scope / "LabelConcat", inputs, dim, suffix="_end")
+                inputs = last_inputs = dim
         self.shared = mapping.shared_dim > 0
-        self._make_networks(scope, inputs, dim)
+        self._make_networks(scope, inputs if config.has_attention else last_inputs, dim)
+        if config.has_attention:
+            self.global_mlp = _Mlp(scope / "global", config, last_inputs, dim)
         if mapping.dim:
             self.end = Dense(scope, dim, config.component_dim, suffix="_map_end")
 
@@ -58,10 +67,7 @@ class MappingNetwork(tf.Module):
             self.component_mlp = _Mlp(scope, config, width, width)
             self.outmap = Dense(scope, width, total, suffix="_outmap")
         else:
-            attend = config.has_attention and config.mapping.self_attention
-            self.component_mlp = _Mlp(scope, config, inputs, dim, self_attention=attend)
-        if config.has_attention:
-            self.global_mlp = _Mlp(scope / "global", config, inputs, dim)
+            self.component_mlp = _Mlp(scope, config, inputs, dim, of_components=True)
 
     def __call__(
         self,
@@ -76,13 +82,26 @@ class MappingNetwork(tf.Module):
         if self.labels is not None:
             x = self.labels(x, labels)
             x = x if self.label_end is None else self.label_end(x)
-        count = self.config.components
-        components = _normalize_rms(x[:, :count])  # [B, k, dim]
+        mapping, count = self.config.mapping, self.config.components
+        axis = [1, 2] if mapping.normalize_jointly else -1
+        components = _normalize_rms(x[:, :count], axis)  # [B, k, dim]
+        if not self.config.has_attention:
+            components = self._append_embedding(components, labels)
         y = self._map_components(components, component_mask, random)
         if self.config.has_attention:
-            y = tf.concat([y, self.global_mlp(x[:, count:])], axis=1)  # [B, K, dim]
+            last = x[:, count:]
+            last = _normalize_rms(last) if mapping.normalize_global else last
+            last = self._append_embedding(last, labels)
+            y = tf.concat([y, self.global_mlp(last)], axis=1)  # [B, K, dim]
         w = y if self.end is None else self.end(y)
         return tf.tile(w[:, :, None], [1, 1, self.layers, 1])
+
+    def _append_embedding(self, x: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
+        """Append the labels' own embedding, if there is one, to the last latent [B, 1, n]."""
+        if self.label_embedding is None:
+            return x
+        embedding = _normalize_rms(self.label_embedding(labels))[:, None]
+        return tf.concat([x, tf.tile(embedding, [1, x.shape[1], 1])], axis=-1)
 
     def _map_components(self, x, component_mask, random) -> tf.Tensor:
         if self.shared:
@@ -105,14 +124,20 @@ class _Mlp(tf.Module):
         inputs: int,
         dim: int,
         *,
-        self_attention: bool = False,
+        of_components: bool = False,
     ):
         super().__init__()
         mapping = config.mapping
+        of_components = of_components and config.has_attention
         options = {"activation": mapping.activation, "lr_multiplier": mapping.lr_multiplier}
-        self.blocks, self.dense = [], []
+        self.blocks, self.dense, self.attention = [], [], []
         if not mapping.resnet:
             widths = [inputs, *[mapping.hidden_dim or dim] * (mapping.layers - 1), dim]
+            if of_components and mapping.self_attention_without_resnet:  # not before the last layer
+                self.attention = [
+                    _self_attention(scope / f"AttLayer_{i}", config, widths[i])
+                    for i in range(mapping.layers - 1)
+                ]
             self.dense = [
                 Dense(scope / f"Dense{i}", *widths[i : i + 2], **options)
                 for i in range(mapping.layers)
@@ -121,7 +146,9 @@ class _Mlp(tf.Module):
         blocks = mapping.layers // 2
         for i in range(blocks):
             attention = (
-                _self_attention(scope / f"AttLayer_{i}", config, dim) if self_attention else None
+                _self_attention(scope / f"AttLayer_{i}", config, dim)
+                if of_components and mapping.self_attention
+                else None
             )
             names = (f"Dense{i}_0", f"Dense{i}_1")
             block = ResidualBlock(scope, dim, dense_names=names, attention=attention, **options)
@@ -129,16 +156,13 @@ class _Mlp(tf.Module):
         self.dense = [Dense(scope / f"Dense{blocks - 1}", dim, dim, **options)]
 
     def __call__(self, x, *, positions=None, mask=None, random=None) -> tf.Tensor:
+        options = {"x_positions": positions, "y_positions": positions, "mask": mask}
+        stream = lambda i: random and random.fold(f"mapping{i}")  # noqa: E731
         for i, block in enumerate(self.blocks):
-            x = block(
-                x,
-                x,
-                x_positions=positions,
-                y_positions=positions,
-                mask=mask,
-                random=random and random.fold(f"mapping{i}"),
-            )
-        for dense in self.dense:
+            x = block(x, x, random=stream(i), **options)
+        for i, dense in enumerate(self.dense):
+            if i < len(self.attention):
+                x, _ = self.attention[i](x, x, random=stream(i), **options)
             x = dense(x)
         return x
 
@@ -164,5 +188,5 @@ def _self_attention(scope: Scope, config: GeneratorConfig, dim: int) -> Attentio
     return Attention(scope, component, component, width=dim, **options)
 
 
-def _normalize_rms(x: tf.Tensor) -> tf.Tensor:
-    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-8)
+def _normalize_rms(x: tf.Tensor, axis=-1) -> tf.Tensor:
+    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + 1e-8)

@@ -1,74 +1,50 @@
-"""Official checkpoints (TensorFlow 1 pickles) as our snapshots."""
+"""Official checkpoints (pickles of TensorFlow 1 and of PyTorch) as our snapshots."""
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-import tensorflow as tf
 
 from dnnlib.errors import UserError
-from dnnlib.official_pickle import OfficialNetwork, read_networks
+from dnnlib.official_pickle import OfficialNetwork, TorchFile, read_networks
 from gansformer.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from gansformer.discriminator import Discriminator
+from gansformer.fit import Fit, assign_fitting, kimg_of, require_fit
 from gansformer.official import discriminator_config, generator_config, image_settings
 from gansformer.snapshot import Snapshot, make_networks
-from gansformer.variables import variables_by_name
-
-NAMED_IN_ERROR = 5  # variables that a message lists; the rest is counted
-
-
-class Fit(NamedTuple):
-    """How the variables of an official network fit ours, by name, each a sorted list.
-
-    unmapped: stored, but of no part of our network. missing: needed, but not stored. misshapen:
-    "name [stored shape], [needed shape]". ignored: stored or needed, but without any effect.
-    """
-
-    unmapped: list[str]
-    missing: list[str]
-    misshapen: list[str]
-    ignored: list[str]
-
-    def problems(self) -> list[str]:
-        """Return a line for each variable that does not fit."""
-        return [
-            *(f"{name}: belongs to no part of this network" for name in self.unmapped),
-            *(f"{name}: is missing" for name in self.missing),
-            *(f"{name} needed" for name in self.misshapen),
-        ]
+from gansformer.torch_checkpoint import fit_torch
 
 
 def load_official(path: Path) -> Snapshot:
-    """Read a pickle of the official GANformer or of NVIDIA's StyleGAN2; nothing in it is executed.
+    """Read a pickle of the official GANformer (TensorFlow 1 or PyTorch), StyleGAN2 or ADA (PyTorch).
+
+    Nothing in it is executed.
 
     Raises UserError if it is of another kind, or a variable of it fits no variable of ours.
     """
     snapshot, fits = fit_official(path)
-    problems = [f"{name}/{line}" for name, fit in fits.items() for line in fit.problems()]
-    if problems:
-        more = len(problems) - NAMED_IN_ERROR
-        raise UserError(
-            f"{path}: is of a network that we do not have; {'; '.join(problems[:NAMED_IN_ERROR])}"
-            + (f"; and {more} more" if more > 0 else "")
-        )
+    require_fit(path, fits)
     return snapshot
 
 
-def fit_official(path: Path) -> tuple[Snapshot, dict[str, Fit]]:
+def fit_official(
+    path: Path, *, normalize_jointly: bool | None = None
+) -> tuple[Snapshot, dict[str, Fit]]:
     """Read a pickle as far as it goes: networks, and how well each of them fits.
 
-    Variables that are not stored keep their initial values.
+    Variables that are not stored keep their initial values. normalize_jointly: see `fit_torch`.
     """
-    official = read_networks(path)
+    try:
+        official = read_networks(path)
+    except TorchFile:
+        return fit_torch(path, normalize_jointly=normalize_jointly)
+    if normalize_jointly is not None:
+        raise UserError(f"{path} is of TensorFlow, where each is normalised; leave --normalize out")
     any_generator = official.get("Gs") or official.get("G")
     config = _model_config(any_generator, official.get("D"))
     networks, fits = {}, {}
     for name, stored in official.items():
         networks |= make_networks([name], config, _image_settings(stored))
-        fits[name] = _assign_fitting(networks[name], stored.variables)
+        fits[name] = assign_fitting(networks[name], stored.variables)
     details = {"source": path.name, "psi": official_psi(any_generator)}
-    return Snapshot(config, kimg=_kimg(path), **networks, details=details), fits
+    return Snapshot(config, kimg=kimg_of(path), **networks, details=details), fits
 
 
 def official_psi(network: OfficialNetwork | None) -> float | None:
@@ -122,42 +98,3 @@ def _image_settings(network: OfficialNetwork) -> dict[str, int]:
     elif output.ndim == 2 and (output.shape[1] > 1 or image["label_dim"] > 1):
         image["label_dim"] = output.shape[1] if output.shape[1] > 1 else 0
     return image
-
-
-def _assign_fitting(network: tf.Module, stored: dict[str, np.ndarray]) -> Fit:
-    """Give a network those of the stored variables that fit, and say which do not."""
-    needed = variables_by_name(network)
-    idle = {name for name in {*stored, *needed} if _is_idle(name, network)}
-    misshapen = {
-        name: f"{name} {list(stored[name].shape)}, {list(needed[name].shape)}"
-        for name in sorted(set(stored) & set(needed))
-        if tuple(stored[name].shape) != tuple(needed[name].shape)
-    }
-    for name in set(stored) & set(needed) - set(misshapen):
-        needed[name].assign(stored[name].astype(np.float32))
-    return Fit(
-        unmapped=sorted(set(stored) - set(needed) - idle),
-        missing=sorted(set(needed) - set(stored) - idle),
-        misshapen=[text for name, text in misshapen.items() if name not in idle],
-        ignored=sorted(idle & ((set(stored) ^ set(needed)) | set(misshapen))),
-    )
-
-
-def _is_idle(name: str, network: tf.Module) -> bool:
-    """Return whether a variable exists in some official programs only, and has no effect."""
-    if name.rpartition("/")[2] == "lod":  # for growing networks, which these are not
-        return True
-    config = network.config
-    attends = config.attention if isinstance(network, Discriminator) else config.has_attention
-    if name == "ltnt_emb/emb":
-        return not (attends and config.component_embedding)
-    if name == "aggregators":
-        return not attends
-    last_noise = f"G_synthesis/noise{2 * network.canvas.log2 - 3}"  # belongs to no layer
-    return name == last_noise
-
-
-def _kimg(path: Path) -> float:
-    """Return the digits after the last "-" of the file name, as in network-snapshot-010200.pkl."""
-    digits = path.stem.rpartition("-")[2]
-    return float(digits) if digits.isdigit() else 0.0

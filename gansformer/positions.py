@@ -1,5 +1,7 @@
 """Positional encodings of image grids, which tell attention where a feature stands."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import tensorflow as tf
 
@@ -50,10 +52,19 @@ class GridPositions(tf.Module):
 
     kind: "sinus", "linear", "trainable" (of columns and of rows) or "trainable2d".
     dim:  width of an encoding; `width` is what results ("sinus" may give a little less).
+    sizes: log2 of the grids that have encodings; None: all.
     """
 
     def __init__(
-        self, scope: Scope, canvas: Canvas, *, kind: str, dim: int, init: str, directions: int
+        self,
+        scope: Scope,
+        canvas: Canvas,
+        *,
+        kind: str,
+        dim: int,
+        init: str,
+        directions: int,
+        sizes: Iterable[int] | None = None,
     ):
         super().__init__()
         self.canvas = canvas
@@ -61,8 +72,10 @@ class GridPositions(tf.Module):
         self.dim = dim
         self.directions = directions
         draw = {"uniform": Scope.uniform, "normal": Scope.normal}[init]
+        sizes = range(canvas.log2 + 1) if sizes is None else sizes
         self.embeddings = [
-            self._make(scope / f"pos_emb{log2}", 2**log2, draw) for log2 in range(canvas.log2 + 1)
+            self._make(scope / f"pos_emb{log2}", 2**log2, draw) if log2 in sizes else {}
+            for log2 in range(canvas.log2 + 1)
         ]
 
     @property

@@ -12,7 +12,7 @@ from gansformer import fused
 from gansformer.bipartite import Components, generator_attention
 from gansformer.canvas import Canvas, channels_at
 from gansformer.config import GeneratorConfig
-from gansformer.layers import Conv, Dense, ModulatedConv
+from gansformer.layers import Conv, Dense, ModulatedConv, limit
 from gansformer.merge import Merge
 from gansformer.positions import GridPositions
 from gansformer.summary import shown
@@ -33,11 +33,38 @@ class Inputs(NamedTuple):
     random: RandomStream | None
 
 
+def has_extra_layer(config: GeneratorConfig, canvas: Canvas) -> bool:
+    """Whether an extra 3x3 layer comes before the last colours."""
+    if config.extra_layer is None:
+        return config.has_attention and canvas.log2 <= config.end_res
+    return config.extra_layer
+
+
+def count_slices(config: GeneratorConfig, canvas: Canvas) -> int:
+    """Return L, the number of slices of w: of the layers, of the last colours, and of the stem or
+    of the extra layer (these two are never both counted: in TensorFlow the extra layer has none).
+    """
+    return 2 * canvas.log2 - 2 + (config.stem_slice or has_extra_layer(config, canvas))
+
+
+def grid_positions(scope: Scope, canvas: Canvas, config: GeneratorConfig, *, sizes):
+    """Return the positional encodings of a network or of one layer, of grids of 2^r for `sizes`."""
+    return GridPositions(
+        scope,
+        canvas,
+        kind=config.position_type,
+        dim=config.position_dim or config.component_dim,
+        init=config.position_init,
+        directions=config.position_directions,
+        sizes=sizes,
+    )
+
+
 class SynthesisLayer(tf.Module):
     """Modulated 3x3 convolution, attention, noise, bias and activation.
 
-    index: l, the layer's number; it uses w[:, :, l + 1] and noise map l.
-    gain: multiplies the output.
+    index: l, the layer's number; it uses noise map l and w[:, :, l + 1], or w[:, :, l] where the
+    stem has no slice. gain: multiplies the output.
     """
 
     def __init__(
@@ -55,9 +82,11 @@ class SynthesisLayer(tf.Module):
     ):
         super().__init__()
         self.index, self.log2 = index, (index + 5) // 2
+        self.slice = index + int(config.stem_slice)
         outputs = channels_at(self.log2, base=config.channel_base, maximum=config.channel_max)
         self.activation = config.activation
         self.gain = activation_gain(config.activation) * gain
+        self.clamp = None if config.clamp is None else config.clamp * gain
         self.conv = ModulatedConv(
             scope,
             inputs,
@@ -71,6 +100,9 @@ class SynthesisLayer(tf.Module):
         self.attention = generator_attention(
             scope, config, self.log2, outputs, position_dim=position_dim, first=first_attention
         )
+        self.positions = None  # those of the network
+        if config.layer_positions and self.attention is not None:
+            self.positions = grid_positions(scope, canvas, config, sizes=[self.log2])
         self.noise_strength = scope.full("noise_strength", []) if config.noise else None
         self.bias = scope.full("bias", [outputs])
 
@@ -78,18 +110,21 @@ class SynthesisLayer(tf.Module):
         self, x: tf.Tensor, w: list[tf.Tensor], inputs: Inputs, components: Components
     ) -> tuple[tf.Tensor, Components]:
         """x: [B, H, W, C]; w: [B, w_dim] for each layer, of the global latent."""
-        style, noise, y = w[self.index + 1], self._noise(inputs), components.values
+        style, noise, y = w[self.slice], self._noise(inputs), components.values
+        positions = self.positions or inputs.positions
         if y is None and inputs.components is not None:
-            y = inputs.components[self.index + 1]  # [B, k, w_dim]
+            y = inputs.components[self.slice]  # [B, k, w_dim]
         if fused.applies(self.attention, training=inputs.random is not None):
-            return fused.synthesis_layer(self, x, style, noise, y, components, inputs.positions)
+            x, components = fused.synthesis_layer(self, x, style, noise, y, components, positions)
+            return limit(x, self.clamp), components
         x = self.conv(x, style)  # [B, H, W, outputs]
         if self.attention is not None:
             random = inputs.random and inputs.random.fold(f"layer{self.index}")
-            positions = inputs.positions(self.log2)
-            x, components = self.attention(x, y, components, positions=positions, random=random)
+            at_image = positions(self.log2)
+            x, components = self.attention(x, y, components, positions=at_image, random=random)
         x = x if noise is None else x + tf.cast(noise, x.dtype)
-        return bias_act(x, self.bias, activation=self.activation, gain=self.gain), components
+        x = bias_act(x, self.bias, activation=self.activation, gain=self.gain)
+        return limit(x, self.clamp), components
 
     def _noise(self, inputs: Inputs) -> tf.Tensor | None:
         if inputs.noise is None or self.noise_strength is None:
@@ -104,7 +139,7 @@ class ToRgb(tf.Module):
         self, scope: Scope, config: GeneratorConfig, inputs: int, channels: int, *, extra: bool
     ):
         super().__init__()
-        self.tanh = config.tanh
+        self.tanh, self.clamp = config.tanh, config.clamp
         modulation = {"w_dim": config.component_dim, "style": config.style}
         self.extra = None
         if extra:
@@ -124,6 +159,7 @@ class ToRgb(tf.Module):
             x = tf.cast(x, tf.float32)
             x = x if self.extra is None else self.extra(x, extra_style)
             rgb = self.conv(x, style) + self.bias
+        rgb = limit(rgb, self.clamp)
         return tf.tanh(rgb) if self.tanh else rgb
 
 
@@ -216,14 +252,8 @@ class SynthesisNetwork(tf.Module):
         self.component_embedding = component_embedding
         self.kernel = setup_kernel(config.resample_kernel)
         last = canvas.log2
-        self.positions = GridPositions(
-            scope,
-            canvas,
-            kind=config.position_type,
-            dim=config.position_dim or config.component_dim,
-            init=config.position_init,
-            directions=config.position_directions,
-        )
+        sizes = [] if config.layer_positions else range(canvas.log2 + 1)
+        self.positions = grid_positions(scope, canvas, config, sizes=sizes)
         self.noise = self._make_noise(scope)
         width = channels_at(2, base=config.channel_base, maximum=config.channel_max)
         start = max(config.start_res, 2)
@@ -249,7 +279,7 @@ class SynthesisNetwork(tf.Module):
         self.to_rgb = {}
         for r in range(2, last + 1) if config.architecture == "skip" else [last]:
             width = channels_at(r, base=config.channel_base, maximum=config.channel_max)
-            extra = r == last and config.has_attention and r <= config.end_res
+            extra = r == last and has_extra_layer(config, canvas)
             rgb_scope = scope / names[r] / "ToRGB"
             self.to_rgb[str(r)] = ToRgb(rgb_scope, config, width, channels, extra=extra)
         self.merge = self._make_merge(scope)
@@ -319,8 +349,9 @@ class SynthesisNetwork(tf.Module):
     def _add_rgb(self, rgb: tf.Tensor | None, x, log2: int, styles) -> tf.Tensor | None:
         if str(log2) not in self.to_rgb:
             return rgb
-        style, extra_style = styles[2 * log2 - 2], styles[2 * self.canvas.log2 - 3]
-        added = self.to_rgb[str(log2)](x, style, extra_style)
+        is_last = log2 == self.canvas.log2
+        style = styles[-1] if is_last else styles[2 * log2 - 3 + int(self.config.stem_slice)]
+        added = self.to_rgb[str(log2)](x, style, styles[-2])
         return added if rgb is None else upsample2d(rgb, self.kernel) + added
 
     def stored_noise(self, batch: tf.Tensor | int) -> list[tf.Tensor]:

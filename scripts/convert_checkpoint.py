@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Convert an official TensorFlow-1 pickle (GANformer or StyleGAN2) into a snapshot directory.
+"""Convert an official pickle into a snapshot directory.
 
-Nothing in the pickle is executed. A variable that does not fit is an error that names it. All
-programs read the pickle itself, too; a snapshot loads faster. The source can also be a run or a
-snapshot: --networks Gs --half makes it small enough to publish.
+Of TensorFlow 1 (GANformer or StyleGAN2) or of PyTorch (StyleGAN2-ADA-PyTorch or GANformer); neither
+is needed, and nothing in the pickle is executed. A variable that does not fit is an error that
+names it. All programs read the pickle itself, too; a snapshot loads faster. The source can also be
+a run or a snapshot: --networks Gs --half makes it small enough to publish.
 """
 
 import signal
@@ -41,6 +42,12 @@ def make_parser() -> ArgumentParser:
         help="height / width of the useful part of the images, which the pickle does not contain; "
         "known for the published models",
     )
+    parser.add_argument(
+        "--normalize",
+        choices=["each", "jointly"],
+        help="components of a GANformer from PyTorch: each by itself, as in TensorFlow, or "
+        "jointly, as the PyTorch program does; default: each if it was converted from TensorFlow",
+    )
     return parser
 
 
@@ -56,6 +63,7 @@ def main(arguments: list[str]) -> None:
         networks=tuple(options.networks),
         half=options.half,
         ratio=options.ratio,
+        normalize_jointly=options.normalize and options.normalize == "jointly",
     )
     print(f"wrote {options.out}")
 

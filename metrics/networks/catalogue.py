@@ -13,6 +13,7 @@ import tensorflow as tf
 from dnnlib.cache import cache_directory
 from dnnlib.downloads import Artefact, fetch
 from dnnlib.errors import MissingFile, UserError, suggest
+from dnnlib.torch_files import read_tensors
 from metrics.networks.custom import CustomNetwork
 from metrics.networks.efficientnet import EfficientNetLite0
 from metrics.networks.frozen_graph import read_inception_graph
@@ -20,7 +21,6 @@ from metrics.networks.inception import CleanInceptionV3, InceptionV3
 from metrics.networks.inception_names import from_nvidia, from_torchvision
 from metrics.networks.keras_files import read_layers
 from metrics.networks.network import FeatureNetwork
-from metrics.networks.torch_files import read_tensors
 from metrics.networks.vgg16 import LPIPS, VGG16, normalise_like_torch
 from metrics.networks.vgg16_files import find_layers, find_scales
 

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from dnnlib.torch_files import read_tensors
 from metrics.networks import load_network
 from metrics.networks.catalogue import _packaged_file
-from metrics.networks.torch_files import read_tensors
 from tests.golden_files import relative_error
 from tests.metrics.networks.test_layers import random_images
 from tests.metrics.oracles import keras_efficientnet

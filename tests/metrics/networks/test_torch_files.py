@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
+from dnnlib.torch_files import read_tensors
 from metrics.networks import load_network
-from metrics.networks.torch_files import read_tensors
 
 FILES = Path(__file__).resolve().parents[1] / "files"  # by PyTorch 2.13.0, see README.md
 

@@ -1,16 +1,19 @@
 """Reads the arrays of PyTorch files without PyTorch, and without executing anything in them.
 
 Three forms: state dictionaries of old and of new `torch.save`, and TorchScript archives. Their
-pickles are read by `dnnlib.plain_pickle`; what the names in them stand for is known here.
+pickles are read by `dnnlib.plain_pickle`; what the names in them stand for is known here. Whole
+networks, as StyleGAN2-ADA-PyTorch pickles them, are read by `dnnlib.torch_networks`.
 """
 
 import enum
+import io
+import math
 import mmap
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -39,8 +42,12 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        root = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
-        return {name: tensor.resolve() for name, tensor in _flatten(root)}
+        if zipfile.is_zipfile(path):
+            root = read_zip(path, TensorReader)
+        else:
+            with open(path, "rb") as file, _mapped(file) as data:
+                root = read_legacy(data)
+        return {name: tensor.view().copy() for name, tensor in _flatten(root)}
     except OSError:
         raise
     except Refused as reason:
@@ -53,7 +60,7 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
 
 
 @dataclass
-class _Storage:
+class Storage:
     """A run of numbers; `data` may become known only after the pickle has been read."""
 
     dtype: np.dtype
@@ -62,23 +69,26 @@ class _Storage:
 
 
 @dataclass(frozen=True)
-class _Tensor:
+class Tensor:
     """A view of a storage."""
 
-    storage: _Storage
+    storage: Storage
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
-    def resolve(self) -> np.ndarray:
-        """Return the numbers as an array of its own."""
+    def view(self) -> np.ndarray:
+        """Return the numbers as a read-only view of the storage."""
         data = self.storage.data
         last = self.offset + sum((n - 1) * s for n, s in zip(self.size, self.stride, strict=True))
         negative = any(n < 0 for n in (self.offset, *self.size, *self.stride))
         if negative or (0 not in self.size and last >= len(data)):
             raise ValueError("a tensor reaches beyond its storage")
+        if math.prod(self.size) > len(data):  # strides of 0 would make much of little
+            raise ValueError("a tensor with more numbers than its storage")
         steps = [step * data.itemsize for step in self.stride]
-        return np.lib.stride_tricks.as_strided(data[self.offset :], self.size, steps).copy()
+        start = data[self.offset :]
+        return np.lib.stride_tricks.as_strided(start, self.size, steps, writeable=False)
 
 
 class _Module:
@@ -110,15 +120,16 @@ _NAMES: dict[tuple[str, str], _Name | np.dtype] = {
 }
 
 
-class _Reader(PickleReader):
+class TensorReader(PickleReader):
     """Knows the names of the table above, storages, and TorchScript's classes as modules."""
 
     format = "files of weights"
+    dictionary = _Name.DICTIONARY
 
-    def __init__(self, storage_of: Callable[[str, _Storage], None]):
+    def __init__(self, storage_of: Callable[[str, Storage], None]):
         super().__init__()
         self._storage_of = storage_of
-        self._storages: dict[str, _Storage] = {}
+        self._storages: dict[str, Storage] = {}
 
     def look_up(self, module: str, name: str) -> _Name | np.dtype:
         """Return what a name stands for."""
@@ -156,7 +167,7 @@ class _Reader(PickleReader):
         elif type(target) is not dict:
             super().set_state(target, state)
 
-    def load_outside(self, identifier: Any) -> _Storage:
+    def load_outside(self, identifier: Any) -> Storage:
         """BINPERSID: a storage, by its key."""
         kind, dtype, key, _location, count = identifier[:5]
         if kind != "storage" or not isinstance(dtype, np.dtype):
@@ -164,23 +175,24 @@ class _Reader(PickleReader):
         if len(identifier) > 5 and identifier[5] is not None:
             raise ValueError("a view of a storage")
         if key not in self._storages:
-            self._storages[key] = _Storage(dtype, int(count))
+            self._storages[key] = Storage(dtype, int(count))
             self._storage_of(key, self._storages[key])
         return self._storages[key]
 
 
-def _make_tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_flags: Any) -> _Tensor:
-    if not isinstance(storage, _Storage):
+def _make_tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_flags: Any) -> Tensor:
+    if not isinstance(storage, Storage):
         raise ValueError("a tensor without storage")
-    return _Tensor(storage, int(offset), tuple(map(int, size)), tuple(map(int, stride)))
+    return Tensor(storage, int(offset), tuple(map(int, size)), tuple(map(int, stride)))
 
 
-def _read_zip(path: Path) -> Any:
+def read_zip(path: Path, kind: type[TensorReader]) -> Any:
+    """Return the content of a file of today's torch.save, of which `kind` knows the names."""
     with zipfile.ZipFile(path) as archive:
         (pickled,) = [name for name in archive.namelist() if name.split("/")[1:] == ["data.pkl"]]
         root = pickled.split("/")[0]
 
-        def load_storage(key: str, storage: _Storage) -> None:
+        def load_storage(key: str, storage: Storage) -> None:
             info = archive.getinfo(f"{root}/data/{key}")
             if info.file_size != storage.count * storage.dtype.itemsize:
                 raise ValueError("a storage of another size")
@@ -188,33 +200,40 @@ def _read_zip(path: Path) -> Any:
 
         if archive.getinfo(pickled).file_size > _MAX_PICKLE_BYTES:
             raise Refused("has an absurdly large table of contents")
-        return _Reader(load_storage).read(archive.read(pickled))
+        return kind(load_storage).read(archive.read(pickled))
 
 
-def _read_legacy(path: Path) -> Any:
-    """magic, protocol, system, content, list of storages, then each storage with its length."""
-    storages: dict[str, _Storage] = {}
-    with open(path, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as file:
+def read_legacy(file: mmap.mmap | io.BytesIO, kind: type[TensorReader] | None = None) -> Any:
+    """Return the content of a file of old torch.save, of which `kind` knows the names.
 
-        def load() -> Any:
-            return _Reader(storages.__setitem__).read(file)
+    magic, protocol, system, content, list of storages, then each storage with its length.
+    """
+    storages: dict[str, Storage] = {}
+    kind = kind or TensorReader
 
-        if load() != _LEGACY_MAGIC:
-            raise ValueError("another magic number")
-        load(), load()  # protocol, system
-        root = load()
-        for key in load():
-            storage = storages[key]
-            if int.from_bytes(file.read(8), "little") != storage.count:
-                raise ValueError("a storage of another size")
-            content = file.read(storage.count * storage.dtype.itemsize)
-            storage.data = np.frombuffer(content, storage.dtype, storage.count)
+    def load() -> Any:
+        return kind(storages.__setitem__).read(file)
+
+    if load() != _LEGACY_MAGIC:
+        raise ValueError("another magic number")
+    load(), load()  # protocol, system
+    root = load()
+    for key in load():
+        storage = storages[key]
+        if int.from_bytes(file.read(8), "little") != storage.count:
+            raise ValueError("a storage of another size")
+        content = file.read(storage.count * storage.dtype.itemsize)
+        storage.data = np.frombuffer(content, storage.dtype, storage.count)
     return root
+
+
+def _mapped(file: IO) -> mmap.mmap:
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _flatten(value: Any, name: str = ""):
     """Yield (dotted name, tensor) of all tensors in dictionaries and modules."""
-    if isinstance(value, _Tensor):
+    if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, _Module):
         yield from _flatten(value.state, name)
