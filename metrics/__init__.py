@@ -8,6 +8,7 @@ from metrics.inception_score import inception_score
 from metrics.kernel import kernel_distance
 from metrics.neighbours import density_coverage, precision_recall
 from metrics.path_length import perceptual_path_length
+from metrics.sliced_wasserstein import sliced_wasserstein_distance
 
 __all__ = [
     "density_coverage",
@@ -16,4 +17,5 @@ __all__ = [
     "kernel_distance",
     "perceptual_path_length",
     "precision_recall",
+    "sliced_wasserstein_distance",
 ]

@@ -22,6 +22,7 @@ from metrics.neighbours import density_coverage, precision_recall
 from metrics.networks.catalogue import load_network
 from metrics.networks.network import FeatureNetwork
 from metrics.path_length import perceptual_path_length
+from metrics.sliced_wasserstein import sliced_wasserstein_distance
 
 IS_SPLITS = 10
 FEW = 250  # images in a split or subset; with fewer the numbers are marked
@@ -91,7 +92,7 @@ class Comparison:
                 values |= _compute(metric, real_values.get(need), fake_values[need])
             except ValueError as error:
                 raise UserError(f"{metric.name} cannot be computed: {error}") from error
-            if need.form == "statistics":
+            if need.form == "statistics" and need.network != "layout":  # borders are often white
                 self._report_rank(metric, real_values[need], fake_values[need])
         return values
 
@@ -139,6 +140,8 @@ class Comparison:
         return self._memory.get(path)
 
     def _keep(self, key: dict[str, Any], value: Gaussian | np.ndarray) -> None:
+        if key["form"] == "patches":
+            return  # gigabytes, and soon made again
         self._memory[entry_path(self._entries, key)] = value
         if self.cache:
             save_entry(self._entries, key, value)
@@ -176,7 +179,7 @@ class Comparison:
             return
         dimension = self.networks[metric.kind.network].dimensions[metric.kind.layer]
         given = real.statistics
-        if given is not None and form == "features":
+        if given is not None and form in ("features", "patches"):
             raise UserError(
                 f"{metric.name} needs images; {real.name} holds statistics, for Frechet only"
             )
@@ -201,7 +204,7 @@ class Comparison:
             raise UserError(
                 f"{metric.name}: {fake.name} has {fake.count} images; use --num {fake.count}"
             )
-        if metric.count != OFFICIAL_COUNT and "-" not in metric.family:
+        if metric.count != OFFICIAL_COUNT and "-" not in metric.family and form != "patches":
             self._report_once(f"{metric.name}: published values are of {OFFICIAL_COUNT} images")
 
     def _check_number(self, metric: Metric, name: str, number: int) -> None:
@@ -245,7 +248,7 @@ class Comparison:
 
 def _need(metric: Metric) -> Need:
     kind = metric.kind
-    form = "statistics" if kind.form == "statistics" else "features"
+    form = kind.form if kind.form in ("statistics", "patches") else "features"
     return Need(kind.network, kind.layer, form)
 
 
@@ -253,7 +256,10 @@ def _compute(metric: Metric, real: Any, fake: Any) -> dict[str, float]:
     """Return the values of one metric by name."""
     name, family = metric.name, metric.family.partition("-")[0]
     if family in ("fid", "cleanfid", "fd"):
-        return {name: frechet_distance(real.mean, real.covariance, fake.mean, fake.covariance)}
+        distance = frechet_distance(real.mean, real.covariance, fake.mean, fake.covariance)
+        return {name: metric.kind.scale * distance}
+    if family == "swd":
+        return {name: metric.kind.scale * _compare_patches(real, fake)}
     if family in ("kid", "kd"):
         return _named(name, ("", "_std"), kernel_distance(real, fake))
     if family == "is":
@@ -263,6 +269,17 @@ def _compute(metric: Metric, real: Any, fake: Any) -> dict[str, float]:
         return _named(name, ("_precision", "_recall"), values)
     values = density_coverage(real, fake, k=metric.neighbours)
     return _named(name, ("_density", "_coverage"), values)
+
+
+def _compare_patches(real: np.ndarray, fake: np.ndarray) -> float:
+    """Return the mean over levels of the distances of patches [N, levels, patches, pixels, 3]."""
+    if real.shape[1] != fake.shape[1]:
+        raise ValueError("the images differ in size; resize one side")
+    count = min(len(real), len(fake))
+    join = lambda side, level: side[:count, level].reshape(-1, *side.shape[3:])  # noqa: E731
+    levels = range(real.shape[1])
+    distances = [sliced_wasserstein_distance(join(real, n), join(fake, n)) for n in levels]
+    return float(np.mean(distances))
 
 
 def _named(name: str, suffixes: tuple[str, str], values: tuple[float, float]) -> dict[str, float]:

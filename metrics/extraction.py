@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.errors import UserError
 from metrics.moments import FeatureStatistics
 from metrics.networks.network import FeatureNetwork
 
@@ -16,7 +17,7 @@ BATCH = 32  # for each device
 
 
 class Need(NamedTuple):
-    """An output of a network in a form: "statistics" of it, or all its rows as "features"."""
+    """An output of a network in a form: "statistics" of it, or all rows: "features", "patches"."""
 
     network: str
     layer: str
@@ -45,7 +46,7 @@ def extract(
         for need in needs
         if need.form == "statistics"
     }
-    rows = {need: [] for need in needs if need.form == "features"}
+    rows = {need: [] for need in needs if need.form != "statistics"}
     size = BATCH * max(network.devices for network in used.values())
     with full_float32():
         for batch in _ahead(_batches(images, size)):
@@ -58,8 +59,15 @@ def extract(
                     rows[need].append(features)
     return {
         **{need: Gaussian(s.mean, s.covariance, s.count) for need, s in statistics.items()},
-        **{need: np.concatenate(parts) for need, parts in rows.items()},
+        **{need: _join(need, parts) for need, parts in rows.items()},
     }
+
+
+def _join(need: Need, parts: list[np.ndarray]) -> np.ndarray:
+    try:
+        return np.concatenate(parts)
+    except ValueError:  # only patches have shapes that depend on the image
+        raise UserError(f"{need.form} need images of one size; resize them") from None
 
 
 @contextmanager

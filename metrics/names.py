@@ -9,13 +9,18 @@ from metrics.path_length import LatentPath
 
 @dataclass(frozen=True)
 class Family:
-    """What a kind of metric compares. form: "statistics", "features", "probabilities" or "path"."""
+    """What a kind of metric compares.
+
+    form: "statistics", "features", "patches", "probabilities" or "path". scale: what the distance
+    is multiplied by, as is usual for it.
+    """
 
     form: str
     network: str
     layer: str
     neighbours: int | None = None  # default k, where there is one
     path: LatentPath | None = None
+    scale: float = 1.0
 
 
 def _path_lengths(suffix: str, network: str, layer: str) -> dict[str, Family]:
@@ -44,6 +49,8 @@ FAMILIES = {
     "pr-efficientnet": Family("features", "efficientnet", "pool", neighbours=3),
     "dc-efficientnet": Family("features", "efficientnet", "pool", neighbours=5),
     **_path_lengths("-efficientnet", "efficientnet", "pool"),
+    "swd": Family("patches", "patches", "patches", scale=1000),
+    "fd-layout": Family("statistics", "layout", "cells", scale=10),
     "fd-custom": Family("statistics", "custom", "features"),
     "kd-custom": Family("features", "custom", "features"),
     "pr-custom": Family("features", "custom", "features", neighbours=3),

