@@ -1,9 +1,10 @@
 """Making images from seeds: the same seed gives the same image, alone or among others."""
 
 import dataclasses
+import itertools
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,77 +35,139 @@ def latents(generator: Generator, seeds: Sequence[int] | tf.Tensor) -> tf.Tensor
 
 
 class Sampler:
-    """Makes images of one generator from seeds; traced once for all batches.
+    """Makes images of one generator from seeds, z or w; traced once for all batches.
 
     psi, psi_cutoff: truncation, see Generator. noise: "random" (a function of the seed), "const"
-    or "none".
+    or "none". The same w and seed give the same image, bit by bit, whichever way w came about.
     """
 
     def __init__(
         self,
         generator: Generator,
         *,
-        psi: float = 1.0,
+        psi: float | Sequence[float] = 1.0,
         psi_cutoff: int | None = None,
         noise: str = "random",
         return_attention: bool = False,
     ):
         self.generator = generator
+        self._is_truncated = not (isinstance(psi, (int, float)) and psi == 1)
 
         @tf.function(autograph=False, reduce_retracing=True)
-        def evaluate(seeds: tf.Tensor, labels: tf.Tensor | None) -> GeneratorOutput:
-            return generator(
-                latents(generator, seeds),
-                labels,
-                psi=psi,
-                psi_cutoff=psi_cutoff,
-                noise=noise,
-                seed=seeds,
-                return_attention=return_attention,
+        def map_latents(z: tf.Tensor, labels: tf.Tensor | None, center: tf.Tensor | None):
+            w = generator.mapping(z, labels)
+            return generator.truncate(w, psi=psi, cutoff=psi_cutoff, center=center)
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def synthesize(w: tf.Tensor, seeds: tf.Tensor) -> GeneratorOutput:
+            return generator.synthesis(
+                w, noise=noise, seed=seeds, return_attention=return_attention
             )
 
-        self._evaluate = evaluate
+        self._latents = tf.function(lambda seeds: latents(generator, seeds), autograph=False)
+        self._map, self._synthesize = map_latents, synthesize
 
     def __call__(self, seeds: Sequence[int], labels: np.ndarray | None = None) -> GeneratorOutput:
         """Return the output for all seeds [B] at once, as NumPy arrays. labels: [B, label_dim]."""
         if not len(seeds):
             raise ValueError("no seeds: give at least one")
-        outputs = [out for _, out in self.batches(seeds, labels)]
-        attention = outputs[0].attention and [
-            np.concatenate(layer) for layer in zip(*(out.attention for out in outputs), strict=True)
-        ]
-        images, w = (np.concatenate([out[part] for out in outputs]) for part in (0, 1))
-        return GeneratorOutput(images, w, attention)
+        return _join([out for _, out in self.batches(seeds, labels)])
 
     def batches(
         self, seeds: Sequence[int], labels: np.ndarray | None = None
     ) -> Iterator[tuple[list[int], GeneratorOutput]]:
         """Yield (seeds of a batch, output as NumPy arrays) until all seeds are done."""
-        seeds = list(seeds)
-        # Two at a time: one batch alone, layer after layer, does not keep all processors busy.
-        with ThreadPoolExecutor(2) as pool:
-            waiting = deque()
-            for first in range(0, len(seeds), BATCH):
-                part = slice(first, first + BATCH)
-                rows = None if labels is None else np.asarray(labels[part], np.float32)
-                waiting.append(pool.submit(self._make, seeds[part], rows))
-                if len(waiting) > 2:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
 
-    def _make(
-        self, seeds: list[int], labels: np.ndarray | None
-    ) -> tuple[list[int], GeneratorOutput]:
-        """Evaluate up to BATCH seeds, filled up to BATCH, and return what was asked for."""
-        count, padding = len(seeds), BATCH - len(seeds)
-        padded = tf.constant(seeds + seeds[-1:] * padding, tf.int64)
-        if labels is not None:
-            labels = tf.constant(np.concatenate([labels, np.repeat(labels[-1:], padding, axis=0)]))
-        out = self._evaluate(padded, labels)
-        keep = lambda value: value.numpy()[:count]  # noqa: E731
-        attention = out.attention and [keep(maps) for maps in out.attention]
-        return seeds, GeneratorOutput(keep(out.images), keep(out.w), attention)
+        def make(numbers: range) -> tuple[list[int], GeneratorOutput]:
+            batch = [seeds[i] for i in numbers]
+            padded = tf.constant(_pad(batch), tf.int64)
+            rows = None if labels is None else _pad([labels[i] for i in numbers])
+            w = self._map_batch(self._latents(padded), rows, center)
+            return batch, _keep(self._synthesize(w, padded), len(batch))
+
+        center = self._center()
+        numbers = range(len(seeds))
+        parts = (numbers[first : first + BATCH] for first in numbers[::BATCH])
+        yield from _two_at_a_time(make, parts)
+
+    def map(self, seeds: Sequence[int], labels: np.ndarray | None = None) -> np.ndarray:
+        """Return w [B, K, L, w_dim] of seeds, truncated: what their images are made from."""
+        z = [self._latents(tf.constant(_pad(part), tf.int64)) for part in _parts(list(seeds))]
+        return self.map_latents(np.concatenate(z)[: len(seeds)], labels)
+
+    def map_latents(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Return w [B, K, L, w_dim] for z [B, K, z_dim], after truncation."""
+        center, rows = self._center(), [None] * len(z) if labels is None else labels
+        parts = [
+            self._map_batch(_pad(part), None if labels is None else _pad(row), center)
+            for part, row in zip(_parts(z), _parts(rows), strict=True)
+        ]
+        return np.concatenate(parts)[: len(z)]
+
+    def synthesize(self, w: np.ndarray, seeds: Sequence[int]) -> GeneratorOutput:
+        """Return the output for w [B, K, L, w_dim], as it is; seeds [B] are those of the noise."""
+        return _join(list(self._synthesize_batches(zip(w, seeds, strict=True))))
+
+    def stream(self, items: Iterable[tuple[np.ndarray, int]]) -> Iterator[np.ndarray]:
+        """Yield an image [H, W, C] for each (w [K, L, w_dim], seed); memory does not grow."""
+        for out in self._synthesize_batches(items):
+            yield from out.images
+
+    def _synthesize_batches(self, items) -> Iterator[GeneratorOutput]:
+        def make(part: list[tuple[np.ndarray, int]]) -> GeneratorOutput:
+            w, seeds = zip(*part, strict=True)
+            return _keep(self._synthesize(_pad(w), tf.constant(_pad(seeds), tf.int64)), len(part))
+
+        items = iter(items)
+        return _two_at_a_time(make, iter(lambda: list(itertools.islice(items, BATCH)), []))
+
+    def _map_batch(self, z, labels: np.ndarray | None, center: tf.Tensor | None) -> tf.Tensor:
+        labels = None if labels is None else tf.constant(labels, tf.float32)
+        return self._map(tf.convert_to_tensor(z), labels, center)
+
+    def _center(self) -> tf.Tensor | None:
+        """Return what w is pulled towards: an argument, for in training it moves."""
+        return self.generator.truncation_center() if self._is_truncated else None
+
+
+def _two_at_a_time(make: Callable, parts: Iterable) -> Iterator:
+    """Yield make(part) of each part, in order.
+
+    Two at a time: one batch alone, layer after layer, does not keep all processors busy.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        waiting = deque()
+        for part in parts:
+            waiting.append(pool.submit(make, part))
+            if len(waiting) > 2:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _parts(rows: Sequence) -> list[Sequence]:
+    return [rows[first : first + BATCH] for first in range(0, len(rows), BATCH)]
+
+
+def _pad(rows: Sequence) -> np.ndarray:
+    """Return up to BATCH rows, filled up to BATCH with the last one."""
+    return np.stack([*rows, *[rows[-1]] * (BATCH - len(rows))])
+
+
+def _keep(out: GeneratorOutput, count: int) -> GeneratorOutput:
+    """Return the first `count` of a batch, as NumPy arrays."""
+    keep = lambda value: value.numpy()[:count]  # noqa: E731
+    attention = out.attention and [keep(maps) for maps in out.attention]
+    return GeneratorOutput(keep(out.images), keep(out.w), attention)
+
+
+def _join(outputs: list[GeneratorOutput]) -> GeneratorOutput:
+    """Return batches as one."""
+    attention = outputs[0].attention and [
+        np.concatenate(layer) for layer in zip(*(out.attention for out in outputs), strict=True)
+    ]
+    images, w = (np.concatenate([out[part] for out in outputs]) for part in (0, 1))
+    return GeneratorOutput(images, w, attention)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +176,7 @@ class GenerationOptions:
 
     psi: float = 0.7
     psi_cutoff: int | None = None
+    truncation: str | None = None  # None: of our snapshots component, of official files official
     noise: str = "random"
     network: str = "Gs"
     label: str | None = None
@@ -132,7 +196,9 @@ def generate_images(
     """
     require_writable(out, "--out")
     snapshot = load(model)
-    generator = choose_generator(snapshot, options.network, model, options.dtype)
+    generator = choose_generator(
+        snapshot, options.network, model, options.dtype, options.truncation
+    )
     if options.attention and not generator.config.has_attention:
         raise UserError(f"{model} has no attention; leave --attention out")
     labels = label_rows(snapshot, generator, options.label, len(seeds))
@@ -193,10 +259,15 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def choose_generator(
-    snapshot: Snapshot, network: str, model: str, dtype: tf.DType = tf.float32
+    snapshot: Snapshot,
+    network: str,
+    model: str,
+    dtype: tf.DType = tf.float32,
+    truncation: str | None = None,
 ) -> Generator:
     """Return generator `network` ("Gs" or "G") of a snapshot, with feature maps of type `dtype`.
 
+    truncation: "component" or "official"; None: as it was loaded.
     Raises UserError that says which generators there are if it is not one of them.
     """
     generator = getattr(snapshot, network)
@@ -204,6 +275,7 @@ def choose_generator(
         there = [name for name in ("G", "Gs") if getattr(snapshot, name) is not None]
         hint = f"use --network {there[0]}" if there else "it has no generator at all"
         raise UserError(f"{model} has no network {network}; {hint}")
+    generator.truncation = truncation or generator.truncation
     if dtype == tf.float32:
         return generator
     converted = Generator(
@@ -215,6 +287,8 @@ def choose_generator(
     )
     for variable, source in zip(converted.variables, generator.variables, strict=True):
         variable.assign(source)
+    converted.truncation = generator.truncation
+    converted.component_averages = generator.component_averages
     return converted
 
 

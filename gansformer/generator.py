@@ -1,15 +1,19 @@
 """Generator: mapping and synthesis networks, with truncation."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
+from dnnlib.errors import UserError
 from dnnlib.random_streams import RandomStream
 from gansformer.canvas import Canvas, feature_types
 from gansformer.config import GeneratorConfig
 from gansformer.mapping import MappingNetwork
 from gansformer.summary import format_summary, summarize
 from gansformer.synthesis import SynthesisNetwork, count_slices
+from gansformer.truncation import average_components
 from gansformer.variables import Scope
 
 NOISE_MODES = ("random", "const", "none")
@@ -31,6 +35,9 @@ class Generator(tf.Module):
     """From latents z to images.
 
     An image is a function of (weights, z, label, psi, noise mode, seed) and of nothing else.
+    truncation: what psi pulls w towards: "component": the average of each component; "official":
+    w_avg, one for all. Snapshots of ours are loaded with the first, official files with the second.
+    component_averages: [K, w_dim], or None: computed when they are needed first.
     """
 
     def __init__(
@@ -52,6 +59,8 @@ class Generator(tf.Module):
         super().__init__()
         self.config, self.channels, self.label_dim = config, channels, label_dim
         self.canvas = Canvas(resolution, config.crop_ratio)
+        self.truncation = "official"
+        self.component_averages: np.ndarray | None = None
         scope = Scope(seed)
         # The official networks have one embedding less without a global latent; it is not used.
         embeddings = config.components - (not config.has_attention)
@@ -94,7 +103,7 @@ class Generator(tf.Module):
         z: tf.Tensor,
         labels: tf.Tensor | None = None,
         *,
-        psi: float | tf.Tensor = 1.0,
+        psi: float | Sequence[float] | tf.Tensor = 1.0,
         psi_cutoff: int | None = None,
         noise: str = "random",
         seed: int | tf.Tensor | None = None,
@@ -102,8 +111,8 @@ class Generator(tf.Module):
     ) -> GeneratorOutput:
         """Make images from z [B, K, z_dim] ([B, z_dim] where K = 1).
 
-        psi: w is moved towards its average, w_avg + psi (w - w_avg), in the layers before
-          psi_cutoff (None: in all).
+        psi: w is moved towards its average (see the class), average + psi (w - average), in the
+          layers before psi_cutoff (None: in all). One number, or one for each layer [L].
         noise: "random" (the same again for the same seed), "const" (the stored maps) or "none".
         seed: an integer, or one for each image [B].
         Raises ValueError if z, labels or noise do not fit this network.
@@ -139,14 +148,43 @@ class Generator(tf.Module):
         return GeneratorOutput(images, w, list(attention) if return_attention else None)
 
     def truncate(
-        self, w: tf.Tensor, *, psi: float | tf.Tensor, cutoff: int | None = None
+        self,
+        w: tf.Tensor,
+        *,
+        psi: float | Sequence[float] | tf.Tensor,
+        cutoff: int | None = None,
+        center: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Return w_avg + psi (w - w_avg) in layers before `cutoff`, w in the others."""
+        """Return center + psi (w - center) in layers before `cutoff`, w in the others.
+
+        psi: a number, or [L]. center: [K or 1, 1, w_dim]; None: `truncation_center()`.
+        """
         if isinstance(psi, (int, float)) and psi == 1:
             return w
-        truncated = self.w_avg + psi * (w - self.w_avg)
+        center = self.truncation_center() if center is None else center
+        psi = tf.convert_to_tensor(psi, tf.float32)
+        if psi.shape.rank:
+            psi = tf.reshape(psi, [self.layers, 1])
+        truncated = center + psi * (w - center)
         cutoff = self.layers if cutoff is None else cutoff
         return tf.concat([truncated[:, :, :cutoff], w[:, :, cutoff:]], axis=2)
+
+    def truncation_center(self) -> tf.Tensor:
+        """Return what w is pulled towards, [K, 1, w_dim] or [1, 1, w_dim].
+
+        Raises UserError if the components' averages are not known and cannot be computed.
+        """
+        if self.truncation == "official":
+            return self.w_avg[None, None]
+        if self.component_averages is None:
+            if self.label_dim:
+                raise UserError(
+                    "this model is conditional and was saved without its components' averages; "
+                    "use the official truncation (--truncation official)"
+                )
+            with tf.init_scope():
+                self.component_averages = average_components(self)
+        return tf.constant(self.component_averages)[:, None]
 
     def summary(self) -> None:
         """Print a table: layer, trainable parameters, output shape."""

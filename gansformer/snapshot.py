@@ -1,7 +1,8 @@
 """Saving networks and loading them again, from our snapshots or from official checkpoints.
 
 A snapshot is a directory with `config.json` (all that is needed to build the networks) and
-`weights.npz` (every variable under its official name, prefixed with G/, D/ or Gs/).
+`weights.npz` (every variable under its official name, prefixed with G/, D/ or Gs/), and
+`averages.npz` (the average of w of each component, [K, w_dim] for G and Gs, for truncation).
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from dnnlib.files import atomic_directory
 from gansformer.config import ModelConfig
 from gansformer.discriminator import Discriminator
 from gansformer.generator import Generator
+from gansformer.truncation import average_components
 from gansformer.variables import variables_by_name
 
 FORMAT = 1
@@ -29,7 +31,8 @@ FORMAT = 1
 class Snapshot:
     """Networks and what is known about them. Gs is the moving average of G; None: not stored.
 
-    details: what else is useful to sample and evaluate: label names, ratio, the run's description.
+    details: what else is useful to sample and evaluate: label names, ratio, the run's description;
+    "source" for the official file that it was converted from.
     """
 
     config: ModelConfig
@@ -86,6 +89,7 @@ def save_snapshot(snapshot: Snapshot, directory: Path, *, half: bool = False) ->
     with atomic_directory(directory) as temporary:
         (temporary / "config.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
         np.savez_compressed(temporary / "weights.npz", **arrays)
+        np.savez(temporary / "averages.npz", **_component_averages(networks))
 
 
 def load_snapshot(directory: Path) -> Snapshot:
@@ -101,7 +105,34 @@ def load_snapshot(directory: Path) -> Snapshot:
     arrays = _read_arrays(directory / "weights.npz")
     for name, network in networks.items():
         assign_variables(network, arrays, prefix=f"{name}/", source=str(directory))
+    _set_truncation(networks, details, directory / "averages.npz")
     return Snapshot(config, kimg, **networks, details=details)
+
+
+def _component_averages(networks: dict[str, tf.Module]) -> dict[str, np.ndarray]:
+    """Return those of all generators whose averages are known or can be computed."""
+    averages = {}
+    for name, network in networks.items():
+        if isinstance(network, Generator):
+            known = network.component_averages
+            if known is None and not network.label_dim:
+                known = average_components(network)
+            if known is not None:
+                averages[name] = known
+    return averages
+
+
+def _set_truncation(networks: dict[str, tf.Module], details: dict[str, Any], path: Path) -> None:
+    """Give generators their averages, where a snapshot has them, and the kind of truncation.
+
+    A converted official file ("source" in its details) keeps the official one.
+    """
+    averages = _read_arrays(path) if path.exists() else {}
+    for name, network in networks.items():
+        if isinstance(network, Generator):
+            network.component_averages = averages.get(name)
+            is_official = "source" in details or (network.label_dim and name not in averages)
+            network.truncation = "official" if is_official else "component"
 
 
 def make_networks(
@@ -153,6 +184,6 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
     except FileNotFoundError as error:
-        raise UserError(f"{path.parent} is not a snapshot: it has no weights.npz") from error
+        raise UserError(f"{path.parent} is not a snapshot: it has no {path.name}") from error
     except Exception as error:  # zipfile, zlib and NumPy each have their own errors
         raise UserError(f"{path} is damaged ({error}); use another snapshot") from error

@@ -50,6 +50,11 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed of the first generated image")
     parser.add_argument("--psi", type=finite_float, default=1.0, help="truncation; 1: none")
+    parser.add_argument(
+        "--truncation",
+        choices=["component", "official"],
+        help="with --psi, see generate.py; left out: as there",
+    )
     parser.add_argument("--noise", default="random", choices=["random", "const", "none"])
     parser.add_argument(
         "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
@@ -97,7 +102,10 @@ def _add_files(parser: ArgumentParser) -> None:
 
 def main(arguments: list[str]) -> None:
     """Evaluate what the arguments say."""
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.psi == 1:
+        parser.refuse_without_effect(options, ["truncation"], "with --psi 1")
 
     import_tensorflow()
     from dnnlib.computing import ComputingOptions
@@ -128,6 +136,7 @@ def main(arguments: list[str]) -> None:
                 network=options.network,
                 seed=options.seed,
                 psi=options.psi,
+                truncation=options.truncation,
                 noise=options.noise,
                 mirror=options.mirror,
                 alpha=options.alpha,

@@ -33,6 +33,12 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--psi-cutoff", type=WholeNumber(0, 100), help="truncate only layers before this one"
     )
+    parser.add_argument(
+        "--truncation",
+        choices=["component", "official"],
+        help="towards the average of each component, or towards one for all as the official "
+        "program; left out: component, for official files official",
+    )
     parser.add_argument("--noise", default="random", choices=["random", "const", "none"])
     parser.add_argument(
         "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
@@ -63,7 +69,7 @@ def main(arguments: list[str]) -> None:
     if not options.grid:
         parser.refuse_without_effect(options, ["columns"], "without --grid")
     if options.psi == 1:
-        parser.refuse_without_effect(options, ["psi_cutoff"], "with --psi 1")
+        parser.refuse_without_effect(options, ["psi_cutoff", "truncation"], "with --psi 1")
 
     import_tensorflow()
     from dnnlib.computing import ComputingOptions
@@ -81,6 +87,7 @@ def main(arguments: list[str]) -> None:
             GenerationOptions(
                 psi=options.psi,
                 psi_cutoff=options.psi_cutoff,
+                truncation=options.truncation,
                 noise=options.noise,
                 network=options.network,
                 label=options.label,

@@ -22,6 +22,7 @@ from gansformer.config import ModelConfig
 from gansformer.grids import make_grid
 from gansformer.labels import find_numbers
 from gansformer.snapshot import Snapshot, name_by_images, save_snapshot
+from gansformer.truncation import average_components
 from metrics.names import parse_metrics
 from training.batch_size import check_batch, memory_errors
 from training.config import RunConfig, load_config
@@ -292,6 +293,8 @@ class TrainingLoop:
         snapshot = Snapshot(config, self.shown / 1000, **networks, details=details)
         with self._output_time():
             require_space(self.run, snapshot_size(networks), "a snapshot")
+            for generator in (networks["G"], networks["Gs"]):
+                generator.component_averages = average_components(generator, self.samples.labels)
             save_snapshot(snapshot, directory)
             remove_old_snapshots(directory.parent, self.config.output)
 

@@ -118,6 +118,8 @@ class GeneratorImages:
         self._labels = label_source if generator.label_dim else None
         self._seed, self._ratio = seed, ratio
         self.preparation = {"seed": seed, "psi": psi, "noise": noise, "ratio": ratio}
+        if psi != 1:
+            self.preparation["truncation"] = generator.truncation
 
     @property
     def digest(self) -> str:
@@ -184,6 +186,7 @@ class EvaluationOptions:
     network: str = "Gs"
     seed: int = 0
     psi: float = 1.0
+    truncation: str | None = None  # see GenerationOptions
     noise: str = "random"
     mirror: bool = False
     alpha: str = "drop"  # of images in folders; or "composite:COLOUR"
@@ -234,7 +237,7 @@ def evaluate_models(
 
 def _refuse_generator_options(options: EvaluationOptions) -> None:
     """Raise UserError if an option was given that has an effect on generators only."""
-    flags = {"network": "--network", "seed": "--seed", "psi": "--psi", "noise": "--noise"}
+    flags = {name: f"--{name}" for name in ("network", "seed", "psi", "truncation", "noise")}
     for name, flag in {**flags, "dtype": "--precision"}.items():
         if getattr(options, name) != getattr(EvaluationOptions(), name):
             raise UserError(f"{flag} has no effect on images that are already there; leave it out")
@@ -258,7 +261,9 @@ def _open_pair(
             raise UserError(f"{model} holds statistics; give them as --data, and images here")
         return fake, _open_real(data, None, options), {"model": model}
     snapshot = load(model)
-    generator = choose_generator(snapshot, options.network, model, options.dtype)
+    generator = choose_generator(
+        snapshot, options.network, model, options.dtype, options.truncation
+    )
     real = _open_real(data, generator.canvas, options)
     dataset = real.dataset if isinstance(real, DatasetImages) else None
     fake = GeneratorImages(

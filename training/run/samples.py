@@ -8,6 +8,7 @@ from dnnlib.images import crop_rows, save_image, to_uint8
 from gansformer.generation import Sampler
 from gansformer.generator import Generator
 from gansformer.grids import make_attention_grid, make_grid
+from gansformer.truncation import average_components
 
 ATTENTION_SAMPLES = 8
 
@@ -16,7 +17,7 @@ class SampleGrids:
     """Grids of one generator's images for seeds 0, 1, 2, ..., and of where components attend.
 
     ratio: height / width of the useful part of the images. labels: [rows * columns, label_dim] or
-    None.
+    None. psi: truncation towards the average of each component, which is computed anew each time.
     """
 
     def __init__(
@@ -29,8 +30,9 @@ class SampleGrids:
         ratio: float = 1.0,
         labels: np.ndarray | None = None,
     ):
-        self.columns, self.ratio, self.labels = columns, ratio, labels
-        self.count = columns * rows
+        self.generator, self.columns = generator, columns
+        self.ratio, self.labels = ratio, labels
+        self.count, self.psi = columns * rows, psi
         self.sampler = Sampler(generator, psi=psi)
         self.attention_sampler = None
         if generator.config.has_attention:
@@ -56,6 +58,9 @@ class SampleGrids:
 
         Returns the grid [H, W, C] and the images in it [rows * columns, H, W, C], uint8.
         """
+        if self.psi != 1:
+            self.generator.truncation = "component"
+            self.generator.component_averages = average_components(self.generator, self.labels)
         images = self.make_images()
         grid = make_grid(images, self.columns)
         save_image(grid, directory / f"{name}.png")
