@@ -13,7 +13,7 @@ from gansformer.torch_checkpoint import fit_torch
 
 
 def load_official(path: Path) -> Snapshot:
-    """Read a pickle of the official GANformer (TensorFlow 1 or PyTorch), StyleGAN2 or ADA (PyTorch).
+    """Read a pickle of the GANformer's authors (TensorFlow 1, PyTorch) or of StyleGAN2 (also ADA's).
 
     Nothing in it is executed.
 
