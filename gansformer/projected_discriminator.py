@@ -1,11 +1,11 @@
 """Projected discriminator: small heads on the features of a fixed, pretrained network.
 
-Sauer et al. (2021), "Projected GANs Converge Faster". A fixed network P gives maps P_1 ... P_4 of an
+Sauer et al. (2021), "Projected GANs Converge Faster". A fixed network gives maps P_1 ... P_4 of an
 image; a head D_l scores each of them, and each plays a game of its own (their Eq. 4):
 
     min over G, max over D_l of  sum over l of  E[log D_l(P_l(x))] + E[log(1 - D_l(P_l(G(z))))]
 
-P is EfficientNet-Lite0, whose maps of strides 4, 8, 16 and 32 are mixed by fixed random weights
+The network is EfficientNet-Lite0, whose maps of strides 4, 8, 16 and 32 are mixed by fixed random weights
 (their section 3.2) so that the heads cannot look at a few channels only. What is different from the
 paper, and learned faster here (docs/training.md): features at the image's resolution; maps divided
 by their standard deviation; heads without normalisation, the logistic loss, and R1 with respect to
@@ -180,8 +180,10 @@ class _Mixing(tf.Module):
 
 
 class _Head(tf.Module):
-    """From one map to its score: convolutions that halve it until it has at most 4 rows and columns,
-    then one over the whole of it."""
+    """From one map to its score.
+
+    Convolutions halve it until it has at most 4 rows and columns; one over all of these is last.
+    """
 
     def __init__(
         self, scope: Scope, shape: tuple[int, ...], channels: int, *, most: int, label_dim: int

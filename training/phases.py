@@ -21,7 +21,6 @@ from training.randomness import Draws, Randomness, generate, synthesize
 from training.replicas import Replicas, mean_over_replicas
 from training.state import TrainState
 
-
 COLORS_OUTSIDE_WEIGHT = 10.0
 
 
