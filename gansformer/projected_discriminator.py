@@ -5,11 +5,11 @@ image; a head D_l scores each of them, and each plays a game of its own (their E
 
     min over G, max over D_l of  sum over l of  E[log D_l(P_l(x))] + E[log(1 - D_l(P_l(G(z))))]
 
-The network is EfficientNet-Lite0, whose maps of strides 4, 8, 16 and 32 are mixed by fixed random weights
-(their section 3.2) so that the heads cannot look at a few channels only. What is different from the
-paper, and learned faster here (docs/training.md): features at the image's resolution; maps divided
-by their standard deviation; heads without normalisation, the logistic loss, and R1 with respect to
-the projected maps, which keeps the heads from winning (training/phases.py).
+The network is EfficientNet-Lite0. Its maps of strides 4, 8, 16 and 32 are mixed by fixed random
+weights (their section 3.2), so that a head cannot look at a few channels only. What differs from
+the paper, and learns faster in a short run (docs/training.md): features at the images' resolution;
+maps divided by their standard deviation; heads without normalisation; and R1 with respect to the
+projected maps, which keeps the heads from winning at once (training/phases.py).
 """
 
 import math
