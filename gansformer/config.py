@@ -16,6 +16,7 @@ Activation = Literal[
 ]
 Positions = Literal["sinus", "linear", "trainable", "trainable2d"]
 Ratio = Annotated[float, FiniteNumber(above=0, high=1)]
+FeatureResolution = Annotated[int, WholeNumber(32, 2048)]
 Log2 = Annotated[int, WholeNumber(2, 11)]
 
 
@@ -261,9 +262,29 @@ class GeneratorConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProjectedConfig:
+    """What the projected discriminator sees, see projected_discriminator.py."""
+
+    # Pixels at which features are computed; none: the images' own number, but 64 at least.
+    resolution: FeatureResolution | None = None
+    channels: Count = 32  # of the finest projected map
+
+    def __post_init__(self):
+        _require(
+            self.resolution is None or self.resolution % 32 == 0,
+            "projected.resolution",
+            self.resolution,
+            "is no multiple of 32, the stride of the coarsest features; use 64, 128 or 224",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class DiscriminatorConfig:
     """Discriminator; the names mean what they mean in the generator."""
 
+    # projected: heads on pretrained features (Sauer et al. 2021); both: these and StyleGAN2's.
+    kind: Literal["stylegan2", "projected", "both"] = "stylegan2"
+    projected: ProjectedConfig = ProjectedConfig()
     latent_size: Count = 512  # of all components together
     components: Count = 1  # with attention: what gathers from the image (the paper's aggregators)
     channel_base: Count = 16384

@@ -21,6 +21,7 @@ from dnnlib.files import atomic_directory
 from gansformer.config import ModelConfig
 from gansformer.discriminator import Discriminator
 from gansformer.generator import Generator
+from gansformer.projected_discriminator import ProjectedDiscriminator, make_discriminator
 from gansformer.truncation import average_components
 from gansformer.variables import variables_by_name
 
@@ -38,7 +39,7 @@ class Snapshot:
     config: ModelConfig
     kimg: float
     G: Generator | None = None
-    D: Discriminator | None = None
+    D: Discriminator | ProjectedDiscriminator | None = None
     Gs: Generator | None = None
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -140,7 +141,7 @@ def make_networks(
 ) -> dict[str, tf.Module]:
     """Build the networks with these names (G, D, Gs); image: resolution, channels, label_dim."""
     return {
-        name: Discriminator(config.discriminator, seed=seed, **image)
+        name: make_discriminator(config.discriminator, seed=seed, **image)
         if name == "D"
         else Generator(config.generator, seed=seed, **image)
         for name in names

@@ -57,7 +57,8 @@ class TrainingConfig:
     )
     discriminator_loss: Literal["logistic", "hinge", "wgan"] = "logistic"
     regularizer: Literal["r1", "r2", "gp", "none"] = "r1"
-    gamma: PositiveOrZero = 10.0
+    gamma: PositiveOrZero = 10.0  # weight of the regulariser
+    feature_gamma: PositiveOrZero = 10.0  # that with respect to projected features
     regularizer_interval: Count = 16  # minibatches from one use of the regulariser to the next
     path_length_weight: PositiveOrZero = 0.0  # 2 in StyleGAN2; 0 in the official GANformer runs
     path_length_interval: Count = 4
@@ -136,6 +137,11 @@ class RunConfig:
 
     def __post_init__(self):
         check_pair(self.generator, self.discriminator)
+        if self.discriminator.kind != "stylegan2" and self.training.regularizer == "gp":
+            raise UserError(
+                "training.regularizer=gp has no meaning for projected features; use r1 or r2, or "
+                "discriminator.kind=stylegan2"
+            )
         canvas = Canvas(self.data.resolution, self.generator.crop_ratio)  # or UserError
         for name in ("generator", "discriminator"):
             base, least = getattr(self, name).channel_base, 2 ** (canvas.log2 - 1)

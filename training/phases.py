@@ -11,6 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from dnnlib.random_streams import on_host
+from gansformer.projected_discriminator import ProjectedDiscriminator
 from training import regularizers
 from training.augmentation import augment
 from training.config import RunConfig
@@ -19,6 +20,8 @@ from training.optimizer import Adam
 from training.randomness import Draws, Randomness, generate, synthesize
 from training.replicas import Replicas, mean_over_replicas
 from training.state import TrainState
+
+COLORS_OUTSIDE_WEIGHT = 10.0
 
 
 class Loss(NamedTuple):
@@ -98,16 +101,22 @@ class PhaseLosses:
         self.randomness, self.replicas = randomness, replicas
         self.generator_loss = GENERATOR_LOSSES[config.training.generator_loss]
         self.discriminator_loss = DISCRIMINATOR_LOSSES[config.training.discriminator_loss]
+        is_projected = isinstance(state.discriminator, ProjectedDiscriminator)
+        self.projected = state.discriminator if is_projected else None
 
     def generator(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
         """Return the generator's adversarial loss."""
         index, labels = self.replicas.my_images(first), self._labels(labels)
         draws = self.randomness.draw("generator", index, first)
         fakes, _, w_mean = generate(self.state.generator, draws, labels)
-        fakes = self._augment(fakes, "generator", index)
-        scores = self.state.discriminator(fakes, labels, random=draws.random)
-        loss = tf.reduce_mean(self.generator_loss(scores))
-        return Loss(loss, {"loss/generator": loss}, {"w": w_mean})
+        shown = self._augment(fakes, "generator", index)
+        scores = self.state.discriminator(shown, labels, random=draws.random)
+        loss = _sum_of_games(self.generator_loss(scores))
+        statistics = {"loss/generator": loss}
+        if self.projected:
+            statistics["loss/colors_outside"] = outside = regularizers.colors_outside(fakes)
+            loss += COLORS_OUTSIDE_WEIGHT * outside
+        return Loss(loss, statistics, {"w": w_mean})
 
     def path_length(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
         """Return the path-length penalty of half a batch, Karras et al. (2020), section 3.2."""
@@ -144,7 +153,7 @@ class PhaseLosses:
         fold = lambda name: draws.random and draws.random.fold(name)  # noqa: E731
         fake_scores = state.discriminator(fakes, labels, random=fold("fake"))
         real_scores = state.discriminator(reals, labels, random=fold("real"))
-        loss = tf.reduce_mean(self.discriminator_loss(fake_scores, real_scores))
+        loss = _sum_of_games(self.discriminator_loss(fake_scores, real_scores))
         statistics = {
             "loss/discriminator": loss,
             "score/fake": tf.reduce_mean(fake_scores),
@@ -161,27 +170,42 @@ class PhaseLosses:
         return Loss(loss, statistics, observed)
 
     def regularizer(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
-        """Return the discriminator's gradient penalty: R1, R2 or that of WGAN-GP."""
+        """Return the discriminator's gradient penalty: R1, R2 or that of WGAN-GP.
+
+        Heads on projected features have R1 or R2 with respect to these: what lies before is fixed.
+        """
         state, training = self.state, self.config.training
         index = self.replicas.my_images(first)
         reals, labels = self.prepare(reals, index), self._labels(labels)
         stream = self.randomness.stream("regularizer", index)
+        fakes = None
+        if training.regularizer != "r1":
+            draws: Draws = self.randomness.draw("regularizer", index, first)
+            fakes, _, _ = generate(state.generator, draws, labels)
+        images = reals if fakes is None else fakes
+        scale = _inner_scale(state.discriminator_optimizer)
+        on_images = self.projected.beside if self.projected else state.discriminator
+        penalty = 0.0
 
         def scores(images: tf.Tensor) -> tf.Tensor:
             images = self._augment(images, "regularizer", index)
-            return state.discriminator(images, labels, random=stream)
+            return on_images(images, labels, random=stream)
 
-        options = {"gamma": training.gamma, "scale": _inner_scale(state.discriminator_optimizer)}
-        if training.regularizer == "r1":
-            penalty = regularizers.gradient_square(scores, reals, **options)
-        else:
-            draws: Draws = self.randomness.draw("regularizer", index, first)
-            fakes, _, _ = generate(state.generator, draws, labels)
-            if training.regularizer == "r2":
-                penalty = regularizers.gradient_square(scores, fakes, **options)
-            else:
-                mix = stream.fold("mix").uniform([1, 1, 1])
-                penalty = regularizers.gradient_penalty(scores, reals, fakes, mix, **options)
+        if on_images and training.regularizer == "gp":
+            mix = stream.fold("mix").uniform([1, 1, 1])
+            penalty = regularizers.gradient_penalty(
+                scores, reals, fakes, mix, training.gamma, scale=scale
+            )
+        elif on_images:
+            penalty = regularizers.gradient_square(scores, images, training.gamma, scale=scale)
+        if self.projected:
+            maps = self.projected.project(self._augment(images, "regularizer", index))
+            penalty += regularizers.gradient_square(
+                lambda maps: self.projected.score(maps, labels),
+                maps,
+                training.feature_gamma,
+                scale=scale,
+            )
         penalty = tf.reduce_mean(penalty)
         return Loss(penalty, {"loss/regularizer": penalty}, {})
 
@@ -205,6 +229,11 @@ class PhaseLosses:
         p = self.state.adaptive.p if self.state.adaptive else config.p
         stream = self.randomness.stream(f"augmentation/{purpose}", index)
         return augment(images, stream, config, p)
+
+
+def _sum_of_games(losses: tf.Tensor) -> tf.Tensor:
+    """Return the mean over images of the sum over scores of losses [B, S]."""
+    return tf.reduce_mean(tf.reduce_sum(losses, axis=1))
 
 
 def _inner_scale(optimizer: Adam) -> tf.Tensor | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-Scores = Callable[[tf.Tensor], tf.Tensor]  # images [B, H, W, C] -> scores [B, 1]
+Scores = Callable[[tf.Tensor], tf.Tensor]  # images [B, H, W, C] -> scores [B, S]
 
 
 def gradient_square(
@@ -16,9 +16,12 @@ def gradient_square(
 ) -> tf.Tensor:
     """Return gamma / 2 |d score / d image|^2 for each sample [B], Mescheder et al. (2018).
 
-    On real images this is R1, on fakes R2.
+    On real images this is R1, on fakes R2. images: also a list of maps [B, h, w, c]; then the
+    squares are summed over all of them. Of several scores it is the gradient of the sum.
     """
-    return gamma / 2 * tf.reduce_sum(tf.square(_slope(scores, images, scale)), axis=[1, 2, 3])
+    slopes = tf.nest.flatten(_slope(scores, images, scale))
+    squares = [tf.reduce_sum(tf.square(slope), axis=[1, 2, 3]) for slope in slopes]
+    return gamma / 2 * sum(squares[1:], squares[0])
 
 
 def gradient_penalty(
@@ -70,4 +73,14 @@ def _slope(scores: Scores, images: tf.Tensor, scale: tf.Tensor | None) -> tf.Ten
 def _gradient(tape: tf.GradientTape, total, x: tf.Tensor, scale: tf.Tensor | None) -> tf.Tensor:
     if scale is None:
         return tape.gradient(total, x)
-    return tape.gradient(total, x, output_gradients=scale) / scale
+    gradient = tape.gradient(total, x, output_gradients=scale)
+    return tf.nest.map_structure(lambda part: part / scale, gradient)
+
+
+def colors_outside(images: tf.Tensor) -> tf.Tensor:
+    """Return the mean square of how far colours lie outside [-1, 1].
+
+    There the first activation of a pretrained network is constant, so that no other loss would
+    bring them back.
+    """
+    return tf.reduce_mean(tf.square(tf.nn.relu(tf.abs(images) - 1)))

@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.random_streams import on_host
-from gansformer.discriminator import Discriminator
 from gansformer.generator import Generator
+from gansformer.projected_discriminator import ProjectedDiscriminator, make_discriminator
 from gansformer.variables import variables_by_name
 from training.augmentation import AdaptiveProbability
 from training.config import RunConfig, TrainingConfig
@@ -70,7 +70,9 @@ class TrainState(tf.Module):
             "dtype_resolutions": config.training.resolutions_in_16_bit,
         }
         self.generator = Generator(config.generator, **options)
-        self.discriminator = Discriminator(config.discriminator, **options)
+        self.discriminator = make_discriminator(config.discriminator, **options)
+        if isinstance(self.discriminator, ProjectedDiscriminator):
+            self.discriminator.load_features()  # in the scope of the strategy
         self.average = Generator(config.generator, **options)  # the same initial values
         together = config.training.batch_per_device * self.strategy.num_replicas_in_sync
         common = {

@@ -173,6 +173,11 @@ def load_network(
         raise UserError(f"{path}: not the weights of {name} ({error}); fetch them again") from None
 
 
+def load_efficientnet() -> EfficientNetLite0:
+    """Load EfficientNet-Lite0 itself. Raises UserError if its package is not installed."""
+    return EfficientNetLite0(read_tensors(_packaged_file()))
+
+
 def _digest(path: Path) -> str:
     """Return the sha256 of a file, or of all files below a directory in the order of names."""
     if path.is_file():

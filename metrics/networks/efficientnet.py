@@ -41,19 +41,29 @@ class EfficientNetLite0(tf.Module):
 
     def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """images: [B, H, W, 3], 0..255."""
-        x = (tf.image.resize(images, [224, 224], antialias=True) - 127) / 128  # [B, 224, 224, 3]
-        x = tf.nn.relu6(self.stem(x, stride=2))
+        x = self.block_outputs(tf.image.resize(images, [224, 224], antialias=True))[-1]
+        features = tf.reduce_mean(tf.nn.relu6(self.head(x)), [1, 2])  # [B, 1280]
+        return {
+            "pool": features,
+            "probabilities": tf.nn.softmax(features @ self.kernel + self.bias),  # [B, 1000]
+        }
+
+    def block_outputs(self, images: tf.Tensor) -> list[tf.Tensor]:
+        """Return what each block gives for images [B, H, W, 3], 0..255, of any size.
+
+        Their strides are 2 before the first of HALVING_BLOCKS, and twice as much from each of these
+        on.
+        """
+        x = tf.nn.relu6(self.stem((images - 127) / 128, stride=2))
+        outputs = []
         for i, block in enumerate(self.blocks):
             y = tf.nn.relu6(block["expand"](x)) if "expand" in block else x
             stride = 2 if i in HALVING_BLOCKS else 1
             y = tf.nn.relu6(block["depthwise"](y, stride=stride, depthwise=True))
             y = block["project"](y)
             x = x + y if y.shape[1:] == x.shape[1:] else y
-        features = tf.reduce_mean(tf.nn.relu6(self.head(x)), [1, 2])  # [B, 1280]
-        return {
-            "pool": features,
-            "probabilities": tf.nn.softmax(features @ self.kernel + self.bias),  # [B, 1000]
-        }
+            outputs.append(x)
+        return outputs
 
 
 def _normalised(weights: Mapping[str, np.ndarray], convolution: str, norm: str) -> Convolution:

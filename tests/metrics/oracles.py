@@ -47,8 +47,11 @@ def keras_inception(weights):
     return model
 
 
-def keras_efficientnet(weights):
-    """EfficientNet-Lite0 as published: (kernel, stride, expansion, channels, repeats)."""
+def keras_efficientnet(weights, size=224, blocks=()):
+    """EfficientNet-Lite0 as published: (kernel, stride, expansion, channels, repeats).
+
+    Gives the pooled features, or what these blocks give.
+    """
     table = [
         (3, 1, 1, 16, 1),
         (3, 2, 6, 24, 2),
@@ -58,7 +61,7 @@ def keras_efficientnet(weights):
         (5, 2, 6, 192, 4),
         (3, 1, 6, 320, 1),
     ]
-    pending = []
+    pending, outputs = [], []
 
     def normalise(x, convolution, source, norm):
         order = (2, 3, 0, 1) if "depthwise" in source else (2, 3, 1, 0)
@@ -69,28 +72,30 @@ def keras_efficientnet(weights):
         pending.append((batch_norm, [weights[f"{norm}.{part}"] for part in parts]))
         return x
 
-    def convolve(channels, size=1, stride=1):
-        return keras.layers.Conv2D(channels, size, stride, padding="same", use_bias=False)
+    def convolve(channels, kernel=1, stride=1):
+        return keras.layers.Conv2D(channels, kernel, stride, padding="same", use_bias=False)
 
-    inputs = keras.Input([224, 224, 3])
+    inputs = keras.Input([size, size, 3])
     x = keras.layers.ReLU(6)(normalise(inputs, convolve(32, 3, 2), "_conv_stem", "_bn0"))
     number = 0
-    for size, stride, expansion, channels, repeats in table:
+    for kernel, stride, expansion, channels, repeats in table:
         for repeat in range(repeats):
             prefix, y, step = f"_blocks.{number}.", x, stride if repeat == 0 else 1
             if expansion > 1:
                 wide = convolve(x.shape[-1] * expansion)
                 y = normalise(y, wide, f"{prefix}_expand_conv", f"{prefix}_bn0")
                 y = keras.layers.ReLU(6)(y)
-            depthwise = keras.layers.DepthwiseConv2D(size, step, padding="same", use_bias=False)
+            depthwise = keras.layers.DepthwiseConv2D(kernel, step, padding="same", use_bias=False)
             y = normalise(y, depthwise, f"{prefix}_depthwise_conv", f"{prefix}_bn1")
             project = convolve(channels)
             y = keras.layers.ReLU(6)(y)
             y = normalise(y, project, f"{prefix}_project_conv", f"{prefix}_bn2")
             x = x + y if repeat else y
+            outputs.append(x)
             number += 1
     x = keras.layers.ReLU(6)(normalise(x, convolve(1280), "_conv_head", "_bn1"))
-    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    pooled = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, [outputs[block] for block in blocks] or pooled)
     for layer, values in pending:
         layer.set_weights(values)
     return model
