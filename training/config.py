@@ -109,6 +109,7 @@ class OutputConfig:
     checkpoint_minutes: PositiveOrZero = 15.0  # between two checkpoints (what training needs)
     keep_snapshots: Count = 10  # number of the newest snapshots that are kept
     keep_snapshot_every_kimg: PositiveOrZero = 0.0  # > 0: those at multiples of it are kept, too
+    milestones_kimg: tuple[Interval, ...] = ()  # a grid and a snapshot at each, which is kept
     keep_checkpoints: Count = 2  # number of the newest checkpoints that are kept, beside the best
     keep_checkpoint_every_kimg: PositiveOrZero = 0.0  # > 0: the first after each multiple, too
     grid_columns: GridSize = 8

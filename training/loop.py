@@ -218,11 +218,12 @@ class TrainingLoop:
         output, shown = self.config.output, self.shown
         is_due = lambda kimg: finished or shown // (kimg * 1000) > before // (kimg * 1000)  # noqa: E731
         name = name_by_images(shown)
-        if is_due(output.grid_kimg):
+        milestone = any(before < kimg * 1000 <= shown for kimg in output.milestones_kimg)
+        if is_due(output.grid_kimg) or milestone:
             self.save_grid(f"fakes-{name}")
         if is_due(output.tick_kimg) or before == 0:
             self.finish_tick()
-        if is_due(output.snapshot_kimg):
+        if is_due(output.snapshot_kimg) or milestone:
             self.save_snapshot(self.run / "snapshots" / name)
         if self.evaluation and is_due(self.config.evaluation.every_kimg):
             self.evaluate()

@@ -85,7 +85,7 @@ def nested(name: str, value) -> dict:
 
 
 def is_accepted(name: str, value) -> bool:
-    if name.endswith("resample_kernel"):
+    if name.endswith(("resample_kernel", "milestones_kimg")):
         value = [1, value]
     try:
         from_mapping(RunConfig, nested(name, value))

@@ -1,7 +1,6 @@
 """Evaluation: images of generators and of data sets, compared by the metrics."""
 
 import dataclasses
-import json
 import os
 import platform
 import time
@@ -18,6 +17,7 @@ from datasets.opening import holds_data_set
 from datasets.permutation import epoch_order
 from dnnlib.cache import is_writable
 from dnnlib.errors import UserError
+from dnnlib.json_lines import append_line
 from gansformer.canvas import Canvas
 from gansformer.generation import Sampler, choose_generator
 from gansformer.generator import Generator
@@ -210,29 +210,40 @@ def evaluate_models(
     if all(_holds_images(Path(model)) for model in models):
         _refuse_generator_options(options)
     for model in models:
-        started = time.monotonic()
         path = options.out or _record_path(model)
         _require_writable(path)
-        fake, real, facts = _open_pair(model, data, options)
-        values = comparison.evaluate(metrics, real, fake)
-        record = {
-            **facts,
-            "metrics": values,
-            "data": str(data),
-            "real": {"digest": real.digest, "count": real.count, **real.preparation},
-            "fake": {"digest": fake.digest, "count": fake.count, **fake.preparation},
-            "networks": {
-                name: comparison.networks[name].digest
-                for name in dict.fromkeys(metric.kind.network for metric in metrics)
-            },
-            "versions": {"tensorflow": tf.__version__, "python": platform.python_version()},
-            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "seconds": round(time.monotonic() - started, 1),
-        }
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        line = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        record = evaluate_model(model, data, metrics, comparison, options)
+        append_line(path, record)
+        values = record["metrics"].items()
+        line = "  ".join(f"{name} {value:.4f}" for name, value in values)
         show(f"{model}: {line}  (written to {path})")
+
+
+def evaluate_model(
+    model: str,
+    data: Path,
+    metrics: Sequence[Metric],
+    comparison: Comparison,
+    options: EvaluationOptions,
+) -> dict[str, Any]:
+    """Return the metrics of one model, and all that they depend on."""
+    started = time.monotonic()
+    fake, real, facts = _open_pair(model, data, options)
+    values = comparison.evaluate(metrics, real, fake)
+    return {
+        **facts,
+        "metrics": values,
+        "data": str(data),
+        "real": {"digest": real.digest, "count": real.count, **real.preparation},
+        "fake": {"digest": fake.digest, "count": fake.count, **fake.preparation},
+        "networks": {
+            name: comparison.networks[name].digest
+            for name in dict.fromkeys(metric.kind.network for metric in metrics)
+        },
+        "versions": {"tensorflow": tf.__version__, "python": platform.python_version()},
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "seconds": round(time.monotonic() - started, 1),
+    }
 
 
 def _refuse_generator_options(options: EvaluationOptions) -> None:

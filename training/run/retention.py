@@ -30,7 +30,8 @@ def remove_old_checkpoints(
 
 
 def remove_old_snapshots(directory: Path, output: OutputConfig) -> None:
-    """Keep the newest `keep_snapshots`, and those at multiples of `keep_snapshot_every_kimg`.
+    """Keep the newest `keep_snapshots`, those at multiples of `keep_snapshot_every_kimg`, and those
+    at `milestones_kimg`.
 
     A batch may end after a multiple: it is the first one within 1 kimg of it.
     """
@@ -42,5 +43,15 @@ def remove_old_snapshots(directory: Path, output: OutputConfig) -> None:
         for path, shown in snapshots.items():
             milestones.setdefault(shown // every, path)
         kept |= {path for path in milestones.values() if snapshots[path] % every < 1000}
+    kept |= {find_milestone(snapshots, kimg) for kimg in output.milestones_kimg}
     for path in snapshots.keys() - kept:
         shutil.rmtree(path)
+
+
+def find_milestone(snapshots: dict[Path, int], kimg: float) -> Path | None:
+    """Return the first snapshot at or within 1 kimg after `kimg`, None if there is none.
+
+    snapshots: images shown for each, oldest first, see list_snapshots.
+    """
+    near = (path for path, shown in snapshots.items() if 0 <= shown - kimg * 1000 < 1000)
+    return next(near, None)

@@ -1,0 +1,1 @@
+"""Studies: several runs that are trained, measured and reported alike."""
