@@ -1,11 +1,18 @@
 """From network outputs to image files."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from dnnlib.files import atomic_file
+
+ENCODINGS = {
+    "png": {"format": "png"},
+    "jpg": {"format": "jpeg", "quality": 95, "subsampling": 0},
+    "webp": {"format": "webp", "lossless": True, "method": 2},
+}
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -25,10 +32,23 @@ def crop_rows(images: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def save_image(image: np.ndarray, path: Path) -> None:
-    """Write uint8 [H, W, 1 or 3 or 4] as a PNG file, atomically."""
-    image = image[..., 0] if image.shape[-1] == 1 else image
+    """Write uint8 [H, W, 1 or 3 or 4], atomically: png, jpg or webp by the suffix, else png."""
+    kind = path.suffix.removeprefix(".")
     with atomic_file(path) as file:
-        Image.fromarray(image).save(file, "png")
+        file.write(encode_image(image, kind if kind in ENCODINGS else "png"))
+
+
+def encode_image(image: np.ndarray, kind: str = "png") -> bytes:
+    """Return uint8 [H, W, 1 or 3 or 4] as the content of an image file: png, jpg or webp.
+
+    png and webp are without loss. jpg shows transparency on white.
+    """
+    if kind == "jpg" and image.shape[-1] == 4:
+        image = to_rgb(image[None])[0]
+    image = image[..., 0] if image.shape[-1] == 1 else image
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, **ENCODINGS[kind])
+    return buffer.getvalue()
 
 
 def to_rgb(images: np.ndarray) -> np.ndarray:

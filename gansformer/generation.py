@@ -1,26 +1,19 @@
 """Making images from seeds: the same seed gives the same image, alone or among others."""
 
-import dataclasses
 import itertools
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from dnnlib.errors import UserError
-from dnnlib.files import require_writable
-from dnnlib.images import crop_rows, save_image, to_uint8
 from dnnlib.numbers import LARGEST_SEED
-from dnnlib.progress import track
 from dnnlib.random_streams import RandomStream
 from gansformer.generator import Generator, GeneratorOutput
-from gansformer.grids import make_attention_grid, make_grid
-from gansformer.labels import describe_choices, describe_vector, read_label
-from gansformer.loading import load
+from gansformer.labels import describe_choices, read_label
 from gansformer.snapshot import Snapshot
 
 MOST_IMAGES = 1_000_000  # in one call
@@ -59,10 +52,11 @@ class Sampler:
             return generator.truncate(w, psi=psi, cutoff=psi_cutoff, center=center)
 
         @tf.function(autograph=False, reduce_retracing=True)
-        def synthesize(w: tf.Tensor, seeds: tf.Tensor) -> GeneratorOutput:
-            return generator.synthesis(
-                w, noise=noise, seed=seeds, return_attention=return_attention
-            )
+        def synthesize(
+            w: tf.Tensor, seeds: tf.Tensor, numbers: tf.Tensor | None = None
+        ) -> GeneratorOutput:
+            mode = noise if numbers is None else numbers
+            return generator.synthesis(w, noise=mode, seed=seeds, return_attention=return_attention)
 
         self._latents = tf.function(lambda seeds: latents(generator, seeds), autograph=False)
         self._map, self._synthesize = map_latents, synthesize
@@ -104,19 +98,36 @@ class Sampler:
         ]
         return np.concatenate(parts)[: len(z)]
 
-    def synthesize(self, w: np.ndarray, seeds: Sequence[int]) -> GeneratorOutput:
-        """Return the output for w [B, K, L, w_dim], as it is; seeds [B] are those of the noise."""
-        return _join(list(self._synthesize_batches(zip(w, seeds, strict=True))))
+    def synthesize(
+        self, w: np.ndarray, seeds: Sequence[int], noise: np.ndarray | None = None
+    ) -> GeneratorOutput:
+        """Return the output for w [B, K, L, w_dim], as it is; seeds [B] are those of the noise.
 
-    def stream(self, items: Iterable[tuple[np.ndarray, int]]) -> Iterator[np.ndarray]:
-        """Yield an image [H, W, C] for each (w [K, L, w_dim], seed); memory does not grow."""
-        for out in self._synthesize_batches(items):
+        noise: its numbers [B, M], in place of seeds and noise mode.
+        """
+        numbers = [None] * len(w) if noise is None else noise
+        return _join(list(self.synthesize_batches(zip(w, seeds, numbers, strict=True))))
+
+    def stream(
+        self, items: Iterable[tuple[np.ndarray, int, np.ndarray | None]]
+    ) -> Iterator[np.ndarray]:
+        """Yield an image [H, W, C] for each (w [K, L, w_dim], seed, noise [M] or None).
+
+        Memory does not grow with their number.
+        """
+        for out in self.synthesize_batches(items):
             yield from out.images
 
-    def _synthesize_batches(self, items) -> Iterator[GeneratorOutput]:
-        def make(part: list[tuple[np.ndarray, int]]) -> GeneratorOutput:
-            w, seeds = zip(*part, strict=True)
-            return _keep(self._synthesize(_pad(w), tf.constant(_pad(seeds), tf.int64)), len(part))
+    def synthesize_batches(
+        self, items: Iterable[tuple[np.ndarray, int, np.ndarray | None]]
+    ) -> Iterator[GeneratorOutput]:
+        """Yield the output for items as in `stream`, batch after batch."""
+
+        def make(part: list[tuple]) -> GeneratorOutput:
+            w, seeds, numbers = zip(*part, strict=True)
+            numbers = None if numbers[0] is None else tf.constant(_pad(numbers), tf.float32)
+            out = self._synthesize(_pad(w), tf.constant(_pad(seeds), tf.int64), numbers)
+            return _keep(out, len(part))
 
         items = iter(items)
         return _two_at_a_time(make, iter(lambda: list(itertools.islice(items, BATCH)), []))
@@ -168,77 +179,6 @@ def _join(outputs: list[GeneratorOutput]) -> GeneratorOutput:
     ]
     images, w = (np.concatenate([out[part] for out in outputs]) for part in (0, 1))
     return GeneratorOutput(images, w, attention)
-
-
-@dataclasses.dataclass(frozen=True)
-class GenerationOptions:
-    """What to make; see `generate.py --help`."""
-
-    psi: float = 0.7
-    psi_cutoff: int | None = None
-    truncation: str | None = None  # None: of our snapshots component, of official files official
-    noise: str = "random"
-    network: str = "Gs"
-    label: str | None = None
-    grid: bool = False
-    columns: int = 8
-    attention: bool = False
-    dtype: tf.DType = tf.float32
-
-
-def generate_images(
-    model: str, out: Path, seeds: Sequence[int], options: GenerationOptions
-) -> list[Path]:
-    """Write an image for each seed into `out`, or one grid; return what was written.
-
-    An image depends on the model, its seed and the options only. Raises UserError if the model
-    cannot be loaded or does not support the options.
-    """
-    require_writable(out, "--out")
-    snapshot = load(model)
-    generator = choose_generator(
-        snapshot, options.network, model, options.dtype, options.truncation
-    )
-    if options.attention and not generator.config.has_attention:
-        raise UserError(f"{model} has no attention; leave --attention out")
-    labels = label_rows(snapshot, generator, options.label, len(seeds))
-    if labels is not None:
-        names = label_names(snapshot, generator.label_dim)
-        print(f"label: {describe_vector(labels[0], names)}", flush=True)
-    ratio = snapshot.details.get("ratio", 1.0)
-    sampler = Sampler(
-        generator,
-        psi=options.psi,
-        psi_cutoff=options.psi_cutoff,
-        noise=options.noise,
-        return_attention=options.attention,
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    written, grid, attention_rows = [], [], []
-    outputs = _one_by_one(sampler.batches(seeds, labels))
-    for seed, image, attention in track(outputs, label="generating", total=len(seeds)):
-        pixels = crop_rows(to_uint8(image)[None], ratio)[0]
-        if options.grid:
-            grid.append(pixels)
-        else:
-            written.append(out / f"seed{seed:06d}.png")
-            save_image(pixels, written[-1])
-        if options.attention:
-            attention_rows.append(make_attention_grid(image[None], attention, ratio))
-    if options.grid:
-        written.append(out / "grid.png")
-        save_image(make_grid(np.stack(grid), options.columns), written[-1])
-    if options.attention:
-        written.append(out / "attention.png")
-        save_image(np.concatenate(attention_rows), written[-1])
-    return written
-
-
-def _one_by_one(batches) -> Iterator[tuple[int, np.ndarray, list[np.ndarray]]]:
-    """Yield (seed, image [H, W, C], attention maps [1, A, h, w, k]) of each element of batches."""
-    for seeds, out in batches:
-        for i, seed in enumerate(seeds):
-            yield seed, out.images[i], [maps[i : i + 1] for maps in out.attention or []]
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -307,7 +247,8 @@ def label_rows(
     names, numbers = label_names(snapshot, size), snapshot.details.get("label_numbers")
     if label is None:
         raise UserError(f"this model is conditional; {describe_choices(names, numbers)}")
-    return np.tile(read_label(label, names, numbers), (count, 1))
+    vector = read_label(label, names, numbers)
+    return np.broadcast_to(vector, (count, len(vector)))
 
 
 def label_names(snapshot: Snapshot, size: int) -> list[str]:

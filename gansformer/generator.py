@@ -134,11 +134,14 @@ class Generator(tf.Module):
         self,
         w: tf.Tensor,
         *,
-        noise: str = "random",
+        noise: str | tf.Tensor = "random",
         seed: int | tf.Tensor | None = None,
         return_attention: bool = False,
     ) -> GeneratorOutput:
-        """Make images from w [B, K, L, w_dim]; options as in `__call__`."""
+        """Make images from w [B, K, L, w_dim]; options as in `__call__`.
+
+        noise: also the numbers themselves, [B, M], M = synthesis_network.noise_size.
+        """
         w = tf.convert_to_tensor(w, tf.float32)
         expected = [None, self.config.latents, self.layers, self.config.component_dim]
         if not w.shape.is_compatible_with(expected):
@@ -196,7 +199,9 @@ class Generator(tf.Module):
         labels = tf.zeros([batch, self.label_dim]) if self.label_dim else None
         return self(z, labels, noise="const").images
 
-    def _noise_maps(self, noise: str, seed, batch: tf.Tensor) -> list[tf.Tensor] | None:
+    def _noise_maps(self, noise: str | tf.Tensor, seed, batch) -> list[tf.Tensor] | None:
+        if not isinstance(noise, str):
+            return self.synthesis_network.split_noise(tf.convert_to_tensor(noise, tf.float32))
         if noise not in NOISE_MODES:
             raise ValueError(f"noise mode {noise!r} is not one of {', '.join(NOISE_MODES)}")
         if noise == "none" or not self.config.noise:

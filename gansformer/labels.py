@@ -60,6 +60,19 @@ def describe_choices(names: Sequence[str], numbers: Sequence[str] | None = None)
     return _expected(columns)
 
 
+def class_names(names: Sequence[str], numbers: Sequence[str] | None = None) -> list[str]:
+    """Return the classes, where labels are one choice among classes. Raises UserError otherwise."""
+    names = list(names)
+    columns = _columns(names, _guess_numbers(names) if numbers is None else numbers)
+    values = next(iter(columns.values()))
+    if len(columns) > 1 or isinstance(values, int):
+        raise UserError(
+            f"--all-classes: the labels of this model are not one list of classes; "
+            f"{_expected(columns)}"
+        )
+    return list(values)
+
+
 def describe_vector(vector: np.ndarray, names: Sequence[str]) -> str:
     """Return a label vector in words: its values, or those that are not 0 if there are many."""
     named = [f"{name} {value:g}" for name, value in zip(names, vector, strict=True)]

@@ -364,15 +364,29 @@ class SynthesisNetwork(tf.Module):
 
     def random_noise(self, random: RandomStream) -> list[tf.Tensor]:
         """Return fresh noise maps, one for each image and layer: a function of `random` only."""
+        return self.split_noise(random.fold("noise").normal([self.noise_size]))
+
+    def split_noise(self, noise: tf.Tensor) -> list[tf.Tensor]:
+        """Return the maps [B k, h, w, 1] of all layers from one vector for each image, [B, M]."""
+        sizes = [int(np.prod(shape)) for shape in self._noise_shapes]
+        parts = tf.split(noise, sizes, axis=1)
+        return [
+            tf.reshape(part, [-1, rows, columns, 1])
+            for part, (_, rows, columns) in zip(parts, self._noise_shapes, strict=True)
+        ]
+
+    @property
+    def noise_size(self) -> int:
+        """M, how many numbers the noise maps of an image are."""
+        return sum(int(np.prod(shape)) for shape in self._noise_shapes)
+
+    @property
+    def _noise_shapes(self) -> list[tuple[int, int, int]]:
+        """(images of a sample, rows, columns) of the noise map of each layer."""
         before_merge = self.merge is not None
         shapes = []
         for index in range(len(self.noise) - 1):
             log2 = (index + 5) // 2
             separate = before_merge and log2 <= self.config.merge.layer
             shapes.append((self.config.components if separate else 1, *self.canvas.shape(2**log2)))
-        sizes = [int(np.prod(shape)) for shape in shapes]
-        parts = tf.split(random.fold("noise").normal([sum(sizes)]), sizes, axis=1)
-        return [
-            tf.reshape(part, [-1, rows, columns, 1])
-            for part, (_, rows, columns) in zip(parts, shapes, strict=True)
-        ]
+        return shapes
