@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
+from metrics.networks.torch_files import read_tensors
 from PIL import Image
 from scipy import signal
 
@@ -19,7 +20,6 @@ from gansformer.projected_discriminator import BLOCKS, DEVIATIONS, make_discrimi
 from gansformer.snapshot import Snapshot, load_snapshot, save_snapshot
 from gansformer.variables import variables_by_name
 from metrics.networks.catalogue import _packaged_file, load_efficientnet
-from metrics.networks.torch_files import read_tensors
 from tests.golden_files import relative_error
 from tests.metrics.oracles import keras_efficientnet
 
