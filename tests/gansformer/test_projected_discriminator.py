@@ -7,7 +7,6 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
-from metrics.networks.torch_files import read_tensors
 from PIL import Image
 from scipy import signal
 
@@ -15,6 +14,7 @@ import metrics.networks.catalogue
 from datasets.demo import DEMO_ARCHIVE
 from dnnlib.config import from_mapping
 from dnnlib.errors import UserError
+from dnnlib.torch_files import read_tensors
 from gansformer.config import DiscriminatorConfig, ModelConfig
 from gansformer.projected_discriminator import BLOCKS, DEVIATIONS, make_discriminator
 from gansformer.snapshot import Snapshot, load_snapshot, save_snapshot
