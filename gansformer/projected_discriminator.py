@@ -85,7 +85,7 @@ class ProjectedDiscriminator(tf.Module):
 
     def load_features(self) -> None:
         """Load the pretrained network. Raises UserError if its package is not installed."""
-        from metrics.networks.catalogue import load_efficientnet  # metrics imports gansformer
+        from metrics.networks.catalogue import load_efficientnet  # slow to import: Keras
 
         if self._block_outputs is None:
             with tf.init_scope():
