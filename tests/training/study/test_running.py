@@ -14,6 +14,7 @@ import pytest
 
 from dnnlib.cli import run
 from dnnlib.errors import UserError
+from dnnlib.json_lines import read_lines
 from dnnlib.signals import STOPPED
 from scripts.study import main
 from tests.golden_files import ROOT
@@ -54,6 +55,24 @@ def run_study(arguments, directory: Path) -> tuple[int, str]:
     process = start(arguments, directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output = process.communicate()[0].decode()
     return process.returncode, output
+
+
+def progress(runs: Path) -> int:
+    """Return how far both rows are: minibatches of 4 in checkpoints, and 5 for each measurement."""
+    done = 0
+    for row in runs.glob("*-seed0"):
+        done += max((int(path.name) // 4 for path in row.glob("checkpoints/0*")), default=0)
+        done += 5 * len(read_lines(row / "metrics.jsonl"))
+    return done
+
+
+def wait_for_progress(runs: Path, process: subprocess.Popen, steps: int) -> None:
+    """Wait for so many steps more than there are, and then some random part of the next."""
+    before = progress(runs)
+    while progress(runs) < before + steps:
+        assert process.poll() is None, "the study ended before it was killed"
+        time.sleep(0.001)
+    time.sleep(random.uniform(0, 0.5 if steps else 6))
 
 
 def without_times(report: str) -> str:
@@ -123,14 +142,14 @@ def test_killed_and_stopped_at_random_it_gives_the_same_report(tmp_path, study, 
     with open(tmp_path / "log.txt", "w") as log:
         for kill in range(KILLS):
             process = start([*arguments, "killed"], tmp_path, stdout=log, stderr=log)
-            time.sleep(random.uniform(1, 14))
+            wait_for_progress(tmp_path / "killed", process, random.randint(0, 60 // KILLS))
             process.kill()
-            process.wait()
-            print(f"kill {kill}: {sorted((tmp_path / 'killed').glob('*/*/0*'))}")
+            assert process.wait() == -signal.SIGKILL
+            print(f"kill {kill} after {progress(tmp_path / 'killed')} of 80")
         process = start([*arguments, "killed"], tmp_path, stdout=log, stderr=log)
-        time.sleep(6)
+        wait_for_progress(tmp_path / "killed", process, 1)
         process.send_signal(signal.SIGTERM)
-        assert process.wait() in (0, STOPPED)
+        assert process.wait() == STOPPED
     status, output = run_study([*arguments, "killed"], tmp_path)
     assert status == 0, output
     assert run_study([*arguments, "whole"], tmp_path)[0] == 0
