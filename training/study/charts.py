@@ -2,11 +2,12 @@
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 640, 360
+WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 14, 48
+LEGEND_COLUMNS = 2
 # Okabe & Ito's colours, which people with colour blindness can tell apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 DASHES = ("", "7 4", "2 3")  # for more lines than colours
@@ -22,23 +23,28 @@ class Point(NamedTuple):
 
 
 def line_chart(
-    lines: dict[str, Sequence[Point]], *, x_label: str, y_label: str, log_x: bool = False
+    lines: dict[str, Sequence[Point]],
+    *,
+    x_label: str,
+    y_label: str,
+    x_ticks: Sequence[float] = (),
+    log_x: bool = False,
 ) -> str:
-    """Return an SVG of lines by name, with a legend below. log_x: the x axis is logarithmic."""
+    """Return an SVG of lines by name, with a legend below; empty if there are no points.
+
+    x_ticks: ends and marks of the x axis; by default round numbers from 0. log_x: it is
+    logarithmic.
+    """
     points = [point for line in lines.values() for point in line]
     if not points:
         return ""
     x_of = (lambda x: math.log10(max(x, 1e-9))) if log_x else (lambda x: x)
-    x_ticks = _log_ticks(points) if log_x else _ticks(0, max(p.x for p in points))
+    x_ticks = x_ticks or _ticks(0, max(p.x for p in points))
     y_ticks = _ticks(min(0, *(p.low for p in points)), max(p.high for p in points))
-    first, last = (
-        (x_of(min(p.x for p in points)), x_of(max(p.x for p in points)))
-        if log_x
-        else (x_ticks[0], x_ticks[-1])
-    )
+    first, last = x_of(x_ticks[0]), x_of(x_ticks[-1])
     across = lambda x: _place(x_of(x), first, last, LEFT, WIDTH - RIGHT)  # noqa: E731
     up = lambda y: _place(y, y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)  # noqa: E731
-    rows = -(-len(lines) // 3)
+    rows = -(-len(lines) // LEGEND_COLUMNS)
     height = HEIGHT + 20 * rows
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
@@ -70,7 +76,8 @@ def line_chart(
             parts.append(
                 f'<circle cx="{across(p.x):.1f}" cy="{up(p.y):.1f}" r="3" fill="{colour}"/>'
             )
-        x, y = LEFT + 190 * (number % 3), HEIGHT + 12 + 20 * (number // 3)
+        row, column = divmod(number, LEGEND_COLUMNS)
+        x, y = LEFT + 200 * column, HEIGHT + 12 + 20 * row
         parts.append(f'<line x1="{x}" y1="{y - 4}" x2="{x + 22}" y2="{y - 4}" {style}/>')
         parts.append(_text(x + 28, y, name, "start"))
     return "".join([*parts, "</svg>"])
@@ -88,15 +95,6 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(power * n for n in (1, 2, 5, 10) if power * n >= rough * 0.999)
     first, last = math.floor(low / step), math.ceil(high / step - 1e-9)
     return [step * n for n in range(first, max(last, first + 1) + 1)]
-
-
-def _log_ticks(points: Iterable[Point]) -> list[float]:
-    """Return 1, 2, 5, 10 ... within the range of x."""
-    low, high = (f(p.x for p in points) for f in (min, max))
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [
-        n * 10**p for p in powers for n in (1, 2, 5) if low * 0.999 <= n * 10**p <= high * 1.001
-    ]
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:

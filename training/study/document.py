@@ -24,9 +24,11 @@ th,td{padding:.3em .7em;text-align:right;border-bottom:1px solid #e4e4e4;vertica
 th{background:#f5f5f5;font-weight:600}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:#fff}
 th:first-child{background:#f5f5f5}
+.numbers th,.numbers td{white-space:nowrap}
 .text th,.text td{text-align:left}
-.images td,.images th{text-align:center;padding:.25em}
-.images img{display:block;width:220px;image-rendering:auto}
+.images td,.images th{text-align:center;padding:.25em;white-space:nowrap}
+.images img{display:block;width:212px}
+@media(max-width:600px){.images img{width:150px}th,td{padding:.3em .5em}}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:12px}
 .charts svg{width:100%;height:auto;display:block}
 code{font-size:.92em;overflow-wrap:anywhere}

@@ -115,6 +115,10 @@ def _metric_tables(study: Study, results: Sequence[Result]) -> list[str | Table]
         parts += _order(study, columns, name)
     if parts:
         parts.insert(0, "The best of each column stands out. Counts and digests: at the end.")
+    there = _names(study, results)
+    missing = [m.name for m in parse_metrics(study.metrics) if not any(is_of(m, n) for n in there)]
+    if parts and missing:
+        parts.append(f"Not measured: {', '.join(missing)}.")
     return parts
 
 
@@ -169,19 +173,21 @@ def _published(study: Study, results: Sequence[Result]) -> list[str | Table]:
 
 
 def _charts(study: Study, results: Sequence[Result]) -> list[str | Chart]:
-    log = study.points[-1] > 20 * study.points[0]
+    reached = [p for p in study.points if any(p in result.points for result in results)]
+    log = bool(reached) and reached[-1] > 10 * reached[0]
+    ticks = reached if log or len(reached) == 1 else [0, *reached]
     parts: list[str | Chart] = []
     for name in _names(study, results):
         for axis, label in (("images", "thousand images shown"), ("hours", "hours of training")):
             lines = {}
             for row in study.rows:
                 runs = [result for result in results if result.row == row.name]
-                line = [_point(runs, point, name, axis) for point in study.points]
+                line = [_point(runs, point, name, axis) for point in reached]
                 if any(line):
                     lines[row.name] = [point for point in line if point]
-            svg = line_chart(lines, x_label=label, y_label=name, log_x=log and axis == "images")
-            if svg:
-                parts.append(Chart(f"{name}-{axis}", f"{name} over {label}", svg))
+            marks = {"x_ticks": ticks, "log_x": log} if axis == "images" else {}
+            svg = line_chart(lines, x_label=label, y_label=name, **marks)
+            parts.append(Chart(f"{name}-{axis}", f"{name} over {label}", svg))
     return parts
 
 

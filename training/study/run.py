@@ -208,12 +208,12 @@ def hold_row(run: Path) -> Iterator[None]:
     """
     run.mkdir(parents=True, exist_ok=True)
     with open(run / LOCK, "a", encoding="utf-8") as file:
-        for attempt in range(20):  # one whose parent was killed may be about to end
+        for attempt in range(10):  # one whose parent was killed may be about to end
             try:
                 lock(file, wait=False)
                 break
             except BlockingIOError:
-                time.sleep(0.02 * attempt)
+                time.sleep(0.05 * attempt)
         else:
             raise UserError(f"{run}: another process works on this row; leave it to that one")
         yield
