@@ -31,6 +31,7 @@ COMMANDS = [
     "prepare_data",
     "generate",
     "visualize",
+    "project",
     "evaluate",
     "study",
     "convert_checkpoint",

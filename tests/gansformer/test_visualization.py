@@ -123,6 +123,7 @@ def test_component_changes(model, tmp_path, capsys):
     np.testing.assert_allclose(visualization.correlate(change, attention), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_attention_overview(model, images, tmp_path):
     visualize(["attention", "--model", model, "--out", str(tmp_path), "--seeds", "0-1"])
     overview = read(tmp_path / "attention.png")[: 2 * SIZE]
