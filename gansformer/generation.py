@@ -27,6 +27,12 @@ def latents(generator: Generator, seeds: Sequence[int] | tf.Tensor) -> tf.Tensor
     return RandomStream("sample/z", seeds).normal(shape)
 
 
+def noise_numbers(generator: Generator, seeds: Sequence[int]) -> np.ndarray:
+    """Return the numbers [B, M] of the random noise of seeds [B], as Generator.synthesis takes."""
+    stream = RandomStream("sample", tf.constant(list(seeds), tf.int64)).fold("noise")
+    return stream.normal([generator.synthesis_network.noise_size]).numpy()
+
+
 class Sampler:
     """Makes images of one generator from seeds, z or w; traced once for all batches.
 
@@ -181,20 +187,20 @@ def _join(outputs: list[GeneratorOutput]) -> GeneratorOutput:
     return GeneratorOutput(images, w, attention)
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Read "0-31" or "1,5,7-9". Raises UserError if it is of another form."""
+def parse_seeds(text: str, *, most: int = MOST_IMAGES, option: str = "--seeds") -> list[int]:
+    """Read "0-31" or "1,5,7-9". Raises UserError if it is of another form, or of too many."""
     ranges = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,20})(?:-(\d{1,20}))?\s*", part, re.ASCII)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
         if last < first or last > LARGEST_SEED:
             raise UserError(
-                f"--seeds {text}: expected numbers and ranges, such as 0-31 or 1,5,7-9, up to "
+                f"{option} {text}: expected numbers and ranges, such as 0-31 or 1,5,7-9, up to "
                 f"{LARGEST_SEED}"
             )
         ranges.append((first, last))
-    if sum(last - first + 1 for first, last in ranges) > MOST_IMAGES:
-        raise UserError(f"--seeds {text}: more than {MOST_IMAGES:,} images; make them in parts")
+    if sum(last - first + 1 for first, last in ranges) > most:
+        raise UserError(f"{option} {text}: more than {most:,} images; make them in parts")
     return [seed for first, last in ranges for seed in range(first, last + 1)]
 
 

@@ -117,15 +117,23 @@ class OpenModel:
     def start(self, seeds: Sequence[int]) -> Start:
         """Return w of the file of the options, else that of seeds."""
         if self.options.w is None:
-            seeds = list(seeds)
-            w = self.sampler.map(seeds, self.labels(len(seeds)))
-            return Start([f"seed{seed:06d}" for seed in seeds], w, seeds)
+            return self.start_of(seeds)
         stored = load_w(self.options.w, self.generator)
         if not stored.is_same_network:
             print(f"note: {self.options.w} was made with another network", file=sys.stderr)
         digits = len(str(len(stored.w) - 1))
         names = [f"{self.options.w.stem}-{i:0{digits}d}" for i in range(len(stored.w))]
         return Start(names, stored.w, stored.seeds, stored.noise)
+
+    def start_of(self, seeds: Sequence[int]) -> Start:
+        """Return w of seeds."""
+        seeds = list(seeds)
+        w = self.sampler.map(seeds, self.labels(len(seeds)))
+        return Start([f"seed{seed:06d}" for seed in seeds], w, seeds)
+
+    def crop(self, images: np.ndarray) -> np.ndarray:
+        """Return the useful rows of [B, H, W, C]."""
+        return crop_rows(images, self.ratio)
 
     def pixels(self, images: np.ndarray) -> np.ndarray:
         """Return uint8 [B, H, W, C] of images float32, the useful rows only."""

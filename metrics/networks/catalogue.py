@@ -178,6 +178,14 @@ def load_efficientnet() -> EfficientNetLite0:
     return EfficientNetLite0(read_tensors(_packaged_file()))
 
 
+def is_here(name: str, directory: Path | None = None) -> bool:
+    """Say whether a network's weights can be had without a download."""
+    if name == "efficientnet":
+        return importlib.util.find_spec(_PACKAGE) is not None
+    directory = cache_directory("metrics") if directory is None else Path(directory)
+    return any((directory / known.file_name).is_file() for known in NETWORKS[name].artefacts)
+
+
 def _digest(path: Path) -> str:
     """Return the sha256 of a file, or of all files below a directory in the order of names."""
     if path.is_file():

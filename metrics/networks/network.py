@@ -41,6 +41,10 @@ class FeatureNetwork:
         )
         self._squared_distances = compare
 
+    def embed(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the features of images float32 [B, H, W, 3] in 0..255, which may be derived."""
+        return self._module(images)
+
     def features(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Return the features of images uint8 [B, H, W, 3], or grey ones [B, H, W, 1], or
         ones with transparency [B, H, W, 4], which is seen on white."""

@@ -67,6 +67,7 @@ def test_stored_noise_is_used(model, tmp_path):
     assert np.abs(read(tmp_path / "mine-1.png") - pixels[1]).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, is_exact", [("png", True), ("webp", True), ("jpg", False)])
 def test_archives_and_formats(model, images, tmp_path, kind, is_exact):
     generate(["--model", model, "--out", str(tmp_path), "--num", "10", "--zip", "--format", kind])
@@ -144,6 +145,7 @@ def test_blended_models(tmp_path):
     np.testing.assert_array_equal(whole, outputs[0].images)
 
 
+@pytest.mark.slow
 def test_blending_from_the_command_line(model, images, tmp_path):
     arguments = ["--model", model, "--out", str(tmp_path), "--num", "1", "--blend", model]
     generate([*arguments, "--blend-from", "8"])  # with itself
@@ -179,6 +181,7 @@ def test_bad_input(model, tmp_path, extra, message, capsys):
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_w_of_another_network_of_the_same_sizes_is_said(images, tmp_path, capsys):
     other, discriminator = gansformer.build(TINY, resolution=8, seed=9)
     config = gansformer.snapshot.ModelConfig(other.config, discriminator.config)

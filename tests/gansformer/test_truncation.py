@@ -1,6 +1,7 @@
 """Truncation towards the average of each component, or towards the official one."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
@@ -94,6 +95,7 @@ def test_averages_of_a_conditional_model_are_kept(tmp_path, capsys):
     assert "--truncation official" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_official_files_keep_the_official_truncation(tmp_path):
     pickle = str(GOLDEN / "pkl" / "duplex.pkl")
     convert_checkpoint(pickle, tmp_path / "converted", report=lambda line: None)
