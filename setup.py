@@ -33,6 +33,7 @@ COMMANDS = [
     "evaluate",
     "study",
     "convert_checkpoint",
+    "export",
     "bench",
     "doctor",
 ]
