@@ -44,7 +44,8 @@ def portable_functions(generator: Any, *, attention: bool = False) -> dict[str, 
         return outputs
 
     def truncate(w: tf.Tensor, psi: tf.Tensor, cutoff: tf.Tensor) -> tf.Tensor:
-        truncated = generator.w_avg + psi * (w - generator.w_avg)
+        center = generator.truncation_center()  # [K or 1, 1, w_dim]
+        truncated = center + psi * (w - center)
         is_truncated = tf.range(slices) < cutoff
         return tf.where(is_truncated[None, None, :, None], truncated, w)
 
