@@ -35,6 +35,7 @@ COMMANDS = [
     "evaluate",
     "study",
     "convert_checkpoint",
+    "export",
     "bench",
     "doctor",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.errors import UserError
+from dnnlib.ops import forbid_saving_native_ops
 from dnnlib.random_streams import RandomStream
 from gansformer.canvas import Canvas, feature_types
 from gansformer.config import GeneratorConfig
@@ -146,6 +147,7 @@ class Generator(tf.Module):
         expected = [None, self.config.latents, self.layers, self.config.component_dim]
         if not w.shape.is_compatible_with(expected):
             raise ValueError(f"w has shape {w.shape}; this generator needs {expected}")
+        forbid_saving_native_ops()
         maps = self._noise_maps(noise, seed, tf.shape(w)[0])
         images, attention = self.synthesis_network(w, noise=maps)
         return GeneratorOutput(images, w, list(attention) if return_attention else None)
@@ -198,6 +200,23 @@ class Generator(tf.Module):
         z = tf.zeros([batch, self.config.latents, self.config.z_dim])
         labels = tf.zeros([batch, self.label_dim]) if self.label_dim else None
         return self(z, labels, noise="const").images
+
+    def _trackable_children(self, save_type: str = "checkpoint", **options) -> dict:
+        """Return what TensorFlow saves of this object; in a SavedModel, also portable functions.
+
+        They are "generate", "mapping" and "synthesis" of gansformer.portable, so that what
+        `tf.saved_model.save` writes can be loaded anywhere.
+        """
+        children = super()._trackable_children(save_type, **options)
+        if save_type != "savedmodel":
+            return children
+        if "_portable" not in self.__dict__:
+            from gansformer.portable import portable_functions
+
+            self.__dict__["_portable"] = portable_functions(self)
+            for function in self.__dict__["_portable"].values():
+                function.get_concrete_function()
+        return {**children, **self.__dict__["_portable"]}
 
     def _noise_maps(self, noise: str | tf.Tensor, seed, batch) -> list[tf.Tensor] | None:
         if not isinstance(noise, str):

@@ -4,7 +4,12 @@ from dnnlib.ops.attention_gain import attention_gain
 from dnnlib.ops.bias_act import activation_gain, bias_act
 from dnnlib.ops.convolution import conv1x1, conv3x3, matmul_last
 from dnnlib.ops.epilogue import Epilogue, finish_layer, scale_channels
-from dnnlib.ops.library import implementation, is_reference_chosen, set_implementation
+from dnnlib.ops.library import (
+    forbid_saving_native_ops,
+    implementation,
+    is_reference_chosen,
+    set_implementation,
+)
 from dnnlib.ops.multiply_adds import count_multiply_adds
 from dnnlib.ops.resampling import (
     conv_downsample2d,
@@ -29,6 +34,7 @@ __all__ = [
     "downsample2d",
     "filter2d",
     "finish_layer",
+    "forbid_saving_native_ops",
     "implementation",
     "is_reference_chosen",
     "matmul_last",

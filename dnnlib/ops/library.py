@@ -95,6 +95,17 @@ def set_implementation(name: str) -> None:
     _choice.wanted = name
 
 
+@contextmanager
+def use_implementation(name: str) -> Iterator[None]:
+    """Choose an implementation for what is traced or computed within the block, in all threads."""
+    before = _choice.wanted
+    set_implementation(name)
+    try:
+        yield
+    finally:
+        _choice.wanted = before
+
+
 def is_reference_chosen() -> bool:
     """Whether "reference" was chosen: then networks, too, take their plain form."""
     return _choice.wanted == "reference"
@@ -126,6 +137,21 @@ def native_kernels(*, cuda: bool = False) -> Any:
         _choice.warn_once(reason)
         return None
     return _choice.kernels if device == "CPU" or cuda else None
+
+
+def forbid_saving_native_ops() -> None:
+    """Make the function that is being traced one that cannot be saved, if it gets native kernels.
+
+    A SavedModel with them could be loaded in this project only. TensorFlow saves no function that
+    knows a resource which is no part of the saved object; it shows the resource's name.
+    """
+    if tf.inside_function() and native_kernels(cuda=True) is not None:
+        with tf.init_scope(), tf.device("CPU:0"):
+            resource = tf.raw_ops.VarHandleOp(dtype=tf.int32, shape=[], shared_name=_NO_SAVING)
+        tf.compat.v1.get_default_graph().capture(resource)
+
+
+_NO_SAVING = "native_operations_cannot_be_saved__use_export.py"
 
 
 def current_device() -> str:

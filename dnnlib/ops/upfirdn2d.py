@@ -127,8 +127,11 @@ def _insert_zeros(x: tf.Tensor, up: tuple[int, int]) -> tf.Tensor:
     if up == (1, 1):
         return x
     batch, height, width, channels = shape_of(x)
-    x = tf.reshape(x, [batch, height, 1, width, 1, channels])
-    x = tf.pad(x, [[0, 0], [0, 0], [0, up[0] - 1], [0, 0], [0, up[1] - 1], [0, 0]])
+    # Rows, then columns: LiteRT pads no tensors of six axes.
+    x = tf.reshape(x, [batch, height, 1, width, channels])
+    x = tf.pad(x, [[0, 0], [0, 0], [0, up[0] - 1], [0, 0], [0, 0]])
+    x = tf.reshape(x, [batch, height * up[0], width, 1, channels])
+    x = tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, up[1] - 1], [0, 0]])
     return tf.reshape(x, [batch, height * up[0], width * up[1], channels])
 
 

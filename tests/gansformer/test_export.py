@@ -1,0 +1,154 @@
+"""Exported files, each in its own runtime, against the network that they were made of."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import gansformer
+from dnnlib.cli import run
+from dnnlib.config import from_mapping
+from gansformer.config import ModelConfig
+from gansformer.generator import Generator
+from gansformer.snapshot import Snapshot, save_snapshot
+from scripts.export import main as export
+from tests.gansformer.conftest import TINY
+from tests.gansformer.numpy_generator import generate
+from tests.golden_files import ROOT
+
+SEEDS = [5, 6, 7]
+STYLEGAN2 = {"latent_size": 16, "channel_base": 64, "channel_max": 16, "mapping": {"layers": 3}}
+
+
+def save(path, networks: dict, **image) -> Generator:
+    """Write a snapshot whose variables are not trivial, and return its generator."""
+    generator, _ = gansformer.build(networks, resolution=16, seed=3, **image)
+    draw = np.random.default_rng(1)
+    for variable in generator.variables:
+        variable.assign(variable + 0.1 * draw.standard_normal(variable.shape))
+    save_snapshot(Snapshot(from_mapping(ModelConfig, networks), 0.0, Gs=generator), path)
+    return generator
+
+
+@pytest.fixture(scope="module")
+def duplex(tmp_path_factory):
+    path = tmp_path_factory.mktemp("duplex") / "snapshot"
+    return path, save(path, TINY)
+
+
+def inputs_of(generator) -> dict[str, np.ndarray]:
+    return {
+        "z": gansformer.latents(generator, SEEDS).numpy(),
+        "psi": np.array(0.6, np.float32),
+        "psi_cutoff": np.array(5, np.int32),
+        "seed": np.array(SEEDS, np.int32),
+    }
+
+
+def compare(outputs: dict, generator) -> None:
+    given = inputs_of(generator)
+    options = {"psi": 0.6, "psi_cutoff": 5, "return_attention": True}
+    expected = generator(given["z"], seed=tf.constant(SEEDS), **options)
+    np.testing.assert_allclose(outputs["images"], expected.images, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(outputs["w"], expected.w, rtol=0, atol=1e-4)
+    levels = np.clip(np.rint(expected.images.numpy() * 127.5 + 127.5), 0, 255)
+    assert outputs["pixels"].dtype == np.uint8
+    assert np.abs(np.float32(outputs["pixels"]) - levels).max() <= 1
+    for i, maps in enumerate(expected.attention):
+        np.testing.assert_allclose(outputs[f"attention_{i}"], maps, rtol=0, atol=1e-4)
+
+
+def export_to(path, model, form: str, *more: str):
+    export(["--model", str(model), "--format", form, "--out", str(path), *more])
+    return path
+
+
+LOADER = """
+import sys, numpy as np, tensorflow as tf
+assert not any(name.split(".")[0] in ("gansformer", "dnnlib") for name in sys.modules)
+model = tf.saved_model.load(sys.argv[1])
+given = {name: tf.constant(value) for name, value in np.load(sys.argv[2]).items()}
+out = model.signatures["generate"](**given)
+again = model.signatures["synthesis"](w=out["w"], seed=given["seed"])
+assert np.array_equal(again["pixels"], out["pixels"])
+np.savez(sys.argv[3], **{name: value.numpy() for name, value in out.items()})
+"""
+
+
+@pytest.mark.slow
+def test_saved_model_in_a_process_without_the_project(duplex, tmp_path):
+    path, generator = duplex
+    export_to(tmp_path / "exported", path, "saved_model", "--attention")
+    np.savez(tmp_path / "given.npz", **inputs_of(generator))
+    files = [str(tmp_path / name) for name in ("exported", "given.npz", "out.npz")]
+    subprocess.run([sys.executable, "-I", "-c", LOADER, *files], cwd=tmp_path, check=True)
+    with np.load(tmp_path / "out.npz") as outputs:
+        compare(dict(outputs), generator)
+
+
+@pytest.mark.slow
+def test_the_example_in_the_documentation(tmp_path):
+    text = (ROOT / "docs" / "export.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len([line for line in example.split("\n") if line]) == 5
+    export_to(tmp_path / "exported", "cartoonset64-duplex-cpu", "saved_model")
+    description = json.loads((tmp_path / "exported" / "model.json").read_text())
+    assert f"[4, {description['latents']}, {description['z_dim']}]" in example
+    subprocess.run([sys.executable, "-I", "-c", example], cwd=tmp_path, check=True)
+    image = tf.io.decode_png((tmp_path / "image.png").read_bytes())
+    assert image.shape == (64, 64, 3) and np.std(image) > 10
+
+
+@pytest.mark.slow
+def test_tflite_in_litert(duplex, tmp_path):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    path, generator = duplex
+    export_to(tmp_path / "exported", path, "tflite", "--attention")
+    model = interpreter.Interpreter(str(tmp_path / "exported" / "generator.tflite"))
+    assert sorted(model.get_signature_list()) == ["generate", "mapping", "synthesis"]
+    compare(model.get_signature_runner("generate")(**inputs_of(generator)), generator)
+
+
+@pytest.mark.slow
+def test_onnx_in_onnx_runtime(duplex, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    path, generator = duplex
+    export_to(tmp_path / "exported", path, "onnx", "--attention")
+    session = runtime.InferenceSession(tmp_path / "exported" / "generate.onnx")
+    names = [output.name for output in session.get_outputs()]
+    compare(dict(zip(names, session.run(None, inputs_of(generator)), strict=True)), generator)
+    assert (tmp_path / "exported" / "mapping.onnx").is_file()
+
+
+def test_weights_are_enough_for_a_program_in_numpy(tmp_path):
+    """It was written from docs/export.md."""
+    generator = save(tmp_path / "snapshot", {"generator": STYLEGAN2})
+    export_to(tmp_path / "exported", tmp_path / "snapshot", "npz")
+    z = np.random.default_rng(0).standard_normal([2, 16])
+    with np.load(tmp_path / "exported" / "weights.npz") as weights:
+        images = generate(dict(weights), z, layers=3, psi=0.7)
+    expected = generator(z.astype(np.float32), psi=0.7, noise="const").images
+    assert np.abs(images - expected).max() < 1e-4 * np.abs(images).max()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--format", "npz", "--attention"], "no effect with --format npz"),
+        (["--format", "saved_model", "--network", "G"], "has no network G; use --network Gs"),
+        (["--format", "png"], "invalid choice"),
+        (["--format", "npz", "--out", "."], "already exists; choose another --out"),
+    ],
+)
+def test_bad_input_ends_with_one_line(arguments, message, tmp_path, capsys, duplex):
+    out = tmp_path / "exported"
+    path, _ = duplex
+    status = run(export, ["--model", str(path), "--out", str(out), *arguments])
+    printed = capsys.readouterr().err
+    assert status == 2 and message in printed
+    assert not out.exists() and not list(tmp_path.glob(".*"))
