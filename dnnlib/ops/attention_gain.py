@@ -46,7 +46,9 @@ def attention_gain(
     if epilogue is not None:
         epilogue.check(x, "attention_gain")
     options = {"heads": heads, "normalize": normalize}
-    kernels = native_kernels() if weights.shape[1] // heads <= MAXIMUM_KEYS else None
+    kernels = (
+        native_kernels("attention_gain") if weights.shape[1] // heads <= MAXIMUM_KEYS else None
+    )
     if kernels is None:
         return _plain_gain(*arguments, **options, epilogue=epilogue)
     if epilogue is None or epilogue.has_slopes:
