@@ -30,6 +30,16 @@ def has_driver() -> bool:
     return _opens("libcuda.so.1") or _opens(str(WSL_FOLDER / "libcuda.so.1"))
 
 
+def driver_version() -> str:
+    """Return the version of NVIDIA's driver as Linux reports it, or an empty string."""
+    try:
+        first = Path("/proc/driver/nvidia/version").read_text().splitlines()[0]
+    except (OSError, IndexError):
+        return ""
+    found = re.search(r"\d+\.\d+(\.\d+)?", first)
+    return found[0] if found else ""
+
+
 def find_gpus() -> list[str]:
     """Return the GPUs that programs see, as CUDA_VISIBLE_DEVICES names them.
 

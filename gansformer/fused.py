@@ -84,11 +84,11 @@ def _attend(layer: Attention, x, y, *, positions, y_positions, mask, scale, epil
     batch = tf.shape(x)[0]
     weights, row_scores, column_scores = _scores(layer, _keys(layer, y, y_positions), positions)
     if mask is not None:
-        column_scores += tf.tile((1 - mask) * -10000.0, [1, layer.heads])[:, None]
+        column_scores += tf.expand_dims(tf.tile((1 - mask) * -10000.0, [1, layer.heads]), 1)
     if scale is None:
         scale = tf.ones([batch, x.shape[2]])
     else:
-        weights *= scale[:, None]  # 4.
+        weights *= tf.expand_dims(scale, 1)  # 4.
     each = [
         tensor if tensor.shape[0] != 1 else tf.broadcast_to(tensor, [batch, *tensor.shape[1:]])
         for tensor in (weights, row_scores, column_scores)
@@ -113,24 +113,21 @@ def _scores(layer: Attention, keys: tf.Tensor, positions) -> tuple[tf.Tensor, ..
     (1. and 2.) Each for B samples, or for 1.
     """
     content, position = layer.query.content, layer.query.position
-    weight, bias = content.scaled_weight(), content.scaled_bias()  # [C, d], [d]
-    of_position, position_bias = position.scaled_weight(), position.scaled_bias()  # [p, d], [d]
+    weight, of_position = content.scaled_weight(), position.scaled_weight()  # [C, d], [p, d]
+    biases = [tf.reshape(part.scaled_bias(), [1, -1]) for part in (content, position)]  # [1, d]
     if isinstance(layer, KMeansAttention):  # queries are [content | position], cut into heads then
-        weight, of_position = (
-            tf.concat([weight, tf.zeros_like(weight)], axis=1),
-            tf.concat([tf.zeros_like(of_position), of_position], axis=1),
-        )
-        bias = tf.concat([bias, position_bias], axis=0)
+        of_content = tf.concat([weight, tf.zeros_like(of_position), biases[0]], axis=0)
+        of_others = tf.concat([tf.zeros_like(weight), of_position, biases[1]], axis=0)
+        together = tf.concat([of_content, of_others], axis=1)
     else:
-        bias = bias + position_bias
-    of_content, of_position, of_bias = (
-        _multiply_by_keys(tensor, keys) for tensor in (weight, of_position, bias[None])
-    )  # [B, A k, C or p or 1]
+        together = tf.concat([weight, of_position, biases[0] + biases[1]], axis=0)
     rows, columns = positions
-    of_columns, of_rows = tf.split(of_position, [columns.shape[1], rows.shape[1]], axis=2)
+    sizes = [weight.shape[0], columns.shape[1], rows.shape[1], 1]
+    product = _multiply_by_keys(together, keys)  # [B, A k, C + p + 1]
+    of_content, of_columns, of_rows, of_bias = tf.split(product, sizes, axis=2)
     row_scores = tf.matmul(rows, of_rows, transpose_b=True)
-    column_scores = tf.matmul(columns, of_columns, transpose_b=True) + of_bias[:, None, :, 0]
-    return of_content, row_scores, column_scores
+    column_scores = tf.matmul(columns, of_columns, transpose_b=True)
+    return of_content, row_scores, column_scores + tf.transpose(of_bias, [0, 2, 1])
 
 
 def _multiply_by_keys(weight: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
@@ -147,7 +144,8 @@ def _gains(layer: Attention, y: tf.Tensor) -> tf.Tensor:
     weight = tf.reshape(layer.out.scaled_weight(), [layer.heads, layer.head_size, -1])
     values = _multiply_heads(values, weight)  # [B, A, k, C]
     values = tf.reshape(values, [-1, layer.heads * y.shape[1], weight.shape[2]])
-    one = tf.tile(1 + layer.out.scaled_bias()[None, None], [tf.shape(values)[0], 1, 1])
+    one = tf.reshape(1 + layer.out.scaled_bias(), [1, 1, -1])
+    one = tf.tile(one, [tf.shape(values)[0], 1, 1])
     return tf.concat([values, one], axis=1)
 
 
@@ -156,7 +154,9 @@ def _multiply_heads(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     _, heads, k, size = x.shape
     if heads > 1:
         return tf.matmul(x, weight)
-    flat = tf.matmul(tf.reshape(x, [-1, size]), weight[0])  # one product instead of B small ones
+    flat = tf.matmul(
+        tf.reshape(x, [-1, size]), tf.squeeze(weight, 0)
+    )  # one product instead of B small ones
     return tf.reshape(flat, [-1, 1, k, weight.shape[2]])
 
 
@@ -164,7 +164,7 @@ def to_rgb(layer, x: tf.Tensor, style: tf.Tensor, extra_style: tf.Tensor) -> tf.
     """As `ToRgb.__call__` without tanh.  [B, H, W, C] -> float32 [B, H, W, channels]."""
     scale, _ = layer.conv.factors(style)  # [B, C]
     if layer.extra is None:
-        weights = scale[:, None, None, :, None] * layer.conv.weight
+        weights = tf.reshape(scale, [-1, 1, 1, scale.shape[1], 1]) * layer.conv.weight
     else:
         weights = _fold_colours(layer, scale, extra_style)
     return sample_conv2d(x, weights) + layer.bias
@@ -175,11 +175,12 @@ def _fold_colours(layer, scale: tf.Tensor, extra_style: tf.Tensor) -> tf.Tensor:
     extra_scale, demodulation = layer.extra.factors(extra_style)
     scale = scale if demodulation is None else scale * demodulation
     channels = layer.conv.weight.shape[3]
-    of_colours = scale[:, :, None] * tf.reshape(layer.conv.weight, [-1, channels])
+    of_colours = tf.expand_dims(scale, 2) * tf.reshape(layer.conv.weight, [-1, channels])
     of_colours = tf.transpose(of_colours, [1, 0, 2])  # [C, B, channels]
     features = of_colours.shape[0]
     folded = tf.matmul(
         tf.reshape(layer.extra.weight, [-1, features]), tf.reshape(of_colours, [features, -1])
     )
     folded = tf.reshape(folded, [3, 3, features, -1, channels])
-    return tf.transpose(folded, [3, 0, 1, 2, 4]) * extra_scale[:, None, None, :, None]
+    extra_scale = tf.reshape(extra_scale, [-1, 1, 1, extra_scale.shape[1], 1])
+    return tf.transpose(folded, [3, 0, 1, 2, 4]) * extra_scale

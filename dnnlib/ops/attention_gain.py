@@ -46,7 +46,9 @@ def attention_gain(
     if epilogue is not None:
         epilogue.check(x, "attention_gain")
     options = {"heads": heads, "normalize": normalize}
-    kernels = native_kernels() if weights.shape[1] // heads <= MAXIMUM_KEYS else None
+    kernels = (
+        native_kernels("attention_gain") if weights.shape[1] // heads <= MAXIMUM_KEYS else None
+    )
     if kernels is None:
         return _plain_gain(*arguments, **options, epilogue=epilogue)
     if epilogue is None or epilogue.has_slopes:
@@ -83,12 +85,12 @@ def _plain_gain(
     epilogue: Epilogue | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     scores = tf.cast(tf.matmul(x, tf.cast(weights, x.dtype), transpose_b=True), tf.float32)
-    offsets = row_scores[:, :, None] + column_scores[:, None]  # [B, R, N, A K]
+    offsets = tf.expand_dims(row_scores, 2) + tf.expand_dims(column_scores, 1)  # [B, R, N, A K]
     scores += tf.reshape(offsets, tf.shape(scores))  # [B, F, A K]
     by_head = tf.reshape(scores, [-1, scores.shape[1], heads, scores.shape[2] // heads])
     probabilities = tf.reshape(tf.nn.softmax(by_head), tf.shape(scores))
     left = tf.concat([probabilities, tf.ones_like(scores[:, :, :1])], axis=2)
-    u = tf.cast(x, tf.float32) * scale[:, None]
+    u = tf.cast(x, tf.float32) * tf.expand_dims(scale, 1)
     if normalize:  # one number for each position: it enters the same product
         power = tf.reduce_mean(tf.square(u), axis=2, keepdims=True)
         left *= tf.math.rsqrt(power + 1e-8)

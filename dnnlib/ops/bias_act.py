@@ -81,7 +81,7 @@ def bias_act(
     gain = found.gain if gain is None else float(gain)
     alpha = 1.0 if activation == "linear" else alpha
     has_slopes = activation in ("linear", "lrelu") and alpha > 0 and gain > 0
-    kernels = native_kernels(cuda=True) if has_slopes else None
+    kernels = native_kernels("bias_act", cuda=True) if has_slopes else None
     if kernels is None:
         return _plain_bias_act(x, bias, found.function, alpha, gain, clamp)
     bias = no_vector() if bias is None else tf.cast(bias, tf.float32)

@@ -47,7 +47,7 @@ def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     if weights.shape.rank != 4 or weights.shape[:2] != [3, 3] or weights.shape[2] != x.shape[-1]:
         raise ValueError(f"conv3x3: weights {weights.shape} do not fit x {x.shape}")
     pays = x.dtype != tf.bfloat16 or not has_matrix_tiles()
-    kernels = _kernels_for(weights) if pays else None
+    kernels = _kernels_for("conv3x3", weights) if pays else None
     if kernels is None:
         return tf.nn.conv2d(x, weights, strides=1, padding="SAME")
     return _native_conv3x3(kernels, x, tf.cast(weights, tf.float32))
@@ -56,7 +56,11 @@ def conv3x3(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 def strided_conv2d(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tensor:
     """Cross-correlate and keep every factor-th sample.  weights: [c, c, I, O]; no padding."""
     odd = all(size is not None and size % 2 and size > 1 for size in x.shape[1:3])
-    kernels = _kernels_for(weights) if factor == 2 and odd and x.dtype == tf.float32 else None
+    kernels = (
+        _kernels_for("strided_conv2d", weights)
+        if factor == 2 and odd and x.dtype == tf.float32
+        else None
+    )
     if kernels is None:
         return tf.nn.conv2d(x, weights, factor, "VALID")
     return _native_strided(kernels, x, weights)
@@ -67,7 +71,11 @@ def transposed_conv2d(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tenso
 
     [B, H, W, I] -> [B, (H - 1) * factor + c, (W - 1) * factor + c, O].
     """
-    kernels = _kernels_for(weights) if factor == 2 and x.dtype == tf.float32 else None
+    kernels = (
+        _kernels_for("transposed_conv2d", weights)
+        if factor == 2 and x.dtype == tf.float32
+        else None
+    )
     adjoint = adjoint_weights(weights)  # [c, c, O, I]
     if kernels is not None:
         return _native_transposed(kernels, x, adjoint)
@@ -78,9 +86,9 @@ def transposed_conv2d(x: tf.Tensor, weights: tf.Tensor, factor: int) -> tf.Tenso
     return tf.nn.conv2d_transpose(x, adjoint, [batch, height, width, outputs], factor, "VALID")
 
 
-def _kernels_for(weights: tf.Tensor) -> Any:
+def _kernels_for(op: str, weights: tf.Tensor) -> Any:
     fits = weights.shape[:2] == [3, 3] and all(s and s % CHANNELS == 0 for s in weights.shape[2:])
-    return native_kernels() if fits else None
+    return native_kernels(op) if fits else None
 
 
 @lru_cache

@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from dnnlib.ops.build import Toolchain, find_nvcc, find_toolchain, first_line_of
-from dnnlib.ops.library import cache_folder, implementation
+from dnnlib.ops.library import cache_folder, checked_ops, implementation
 
 
 def diagnose() -> list[tuple[str, str]]:
@@ -16,6 +16,7 @@ def diagnose() -> list[tuple[str, str]]:
     toolchain = find_toolchain()
     found = [
         ("ops", live),
+        *checked_ops(),
         ("C++ compiler", _compiler(toolchain)),
         ("nvcc", _nvcc()),
         ("CUDA of TensorFlow", _tensorflow_cuda()),

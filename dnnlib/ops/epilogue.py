@@ -62,7 +62,7 @@ def scale_channels(x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     """
     x = as_float_tensor(x, "scale_channels")
     scale = _check_scale(x, scale, "scale_channels")
-    kernels = native_kernels()
+    kernels = native_kernels("scale_channels")
     if kernels is None:
         return plain_scale_channels(x, scale)
     return _native_scale(kernels, x, tf.cast(scale, tf.float32))
@@ -80,10 +80,10 @@ def finish_layer(x: tf.Tensor, epilogue: Epilogue, *, scale: tf.Tensor | None = 
     epilogue.check(x, "finish_layer")
     if scale is not None:
         scale = _check_scale(x, scale, "finish_layer")
-    if native_kernels(cuda=True) is None:
+    if native_kernels("bias_act", cuda=True) is None:
         return plain_finish_layer(x, epilogue, scale)
     if scale is not None:
-        kernels = native_kernels()
+        kernels = native_kernels("scale_channels")
         if kernels is not None and epilogue.has_slopes:
             return _native_scale(kernels, x, tf.cast(scale, tf.float32), epilogue)
         x = scale_channels(x, scale)

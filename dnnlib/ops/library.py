@@ -7,6 +7,10 @@ where there is no library, take their plain TensorFlow form, the reference.
 Libraries lie in $GANSFORMER_CACHE/ops, by default ~/.cache/gansformer/ops. Each combination of
 source, TensorFlow, processor, compiler and flags has its own folder in it with the library, the log
 and build.json (what it was made from, and the library's digest, so that a damaged one is noticed).
+
+Before its kernels are used on a device, each op is compared with its plain form there (checks.py);
+one that is wrong or fails takes its plain form, with one line on stderr. A library that was right
+is not asked again on a device with the same name and driver: checked.json in its folder.
 """
 
 import fcntl
@@ -15,7 +19,8 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +29,8 @@ import tensorflow as tf
 
 from dnnlib.cache import cache_directory
 from dnnlib.errors import UserError, suggest
+from dnnlib.files import atomic_file
+from dnnlib.nvidia import driver_version
 from dnnlib.ops.build import (
     LIBRARY_NAME,
     Toolchain,
@@ -47,6 +54,8 @@ class _Choice:
         self.library: Library | None = None
         self.failure: str | None = None  # why there are no kernels, once that was tried
         self.warned = False
+        self.faults: dict[str, dict[str, str]] = {}  # of ops, by device
+        self.forced = threading.local()  # kernels of `choosing`
 
     def load(self) -> Any:
         """Return the kernels, loading them at the first call; None if that has failed."""
@@ -64,6 +73,16 @@ class _Choice:
         if self.load() is None:
             return self.failure
         return NO_NVCC if device == "GPU" and not self.library.has_cuda else None
+
+    def find_faults(self, device: str) -> dict[str, str]:
+        """Return what is wrong with which op on a device, "CPU" or "GPU"; it has kernels."""
+        with self.lock:
+            if device not in self.faults:
+                self.faults[device] = _find_faults(self.kernels, self.library, device)
+                for op, fault in self.faults[device].items():
+                    line = f"ops: {op} {fault}; using its slower plain TensorFlow form"
+                    print(line, file=sys.stderr, flush=True)
+            return self.faults[device]
 
     def warn_once(self, reason: str) -> None:
         """Say on stderr that the native ops are missing."""
@@ -92,6 +111,9 @@ def set_implementation(name: str) -> None:
             f"the native ops cannot be had: {reason}; use --ops auto or --ops reference, "
             "and scripts/doctor.py for the whole diagnosis"
         )
+    if name == "native":
+        for op, fault in _choice.find_faults(_default_device()).items():
+            raise UserError(f"the native op {op} {fault}; use --ops auto or --ops reference")
     _choice.wanted = name
 
 
@@ -123,12 +145,14 @@ def implementation() -> str:
     return f"native: {devices} kernels {library.origin} ({library.path})"
 
 
-def native_kernels(*, cuda: bool = False) -> Any:
-    """Return what holds the kernels, or None where the op takes its plain form.
+def native_kernels(op: str, *, cuda: bool = False) -> Any:
+    """Return what holds the kernels of an op, or None where it takes its plain form.
 
     Asked where the op is called, as the answer depends on the device that it will run on.
     cuda: whether the op has kernels for GPUs.
     """
+    if hasattr(_choice.forced, "kernels"):
+        return _choice.forced.kernels
     if _choice.wanted == "reference":
         return None
     device = current_device()
@@ -136,7 +160,31 @@ def native_kernels(*, cuda: bool = False) -> Any:
     if reason:
         _choice.warn_once(reason)
         return None
-    return _choice.kernels if device == "CPU" or cuda else None
+    if device == "GPU" and not cuda:
+        return None
+    return None if op in _choice.find_faults(device) else _choice.kernels
+
+
+@contextmanager
+def choosing(kernels: Any) -> Iterator[None]:
+    """Make all ops of this thread take these kernels, or with None their plain form."""
+    _choice.forced.kernels = kernels
+    try:
+        yield
+    finally:
+        del _choice.forced.kernels
+
+
+def checked_ops() -> list[tuple[str, str]]:
+    """Return what the comparison of the ops with their plain forms has found on each device."""
+    devices = {"CPU", _default_device()}
+    found = []
+    for device in sorted(name for name in devices if not _choice.missing(name)):
+        faults = _choice.find_faults(device)
+        found += [(f"ops on {device}", f"plain form: {op} {what}") for op, what in faults.items()]
+        if not faults:
+            found.append((f"ops on {device}", "agree with their definitions"))
+    return found
 
 
 def forbid_saving_native_ops() -> None:
@@ -248,6 +296,36 @@ def _locked(path: Path) -> Iterator[None]:
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _find_faults(kernels: Any, library: Library, device: str) -> dict[str, str]:
+    from dnnlib.ops.checks import find_faults
+
+    record = library.path.with_name("checked.json")
+    try:
+        right = json.loads(record.read_text())
+    except (OSError, ValueError):
+        right = []
+    name = _name_of(device)
+    if name in right:
+        return {}
+    with ThreadPoolExecutor(1) as pool:  # a thread without a graph, tapes or a strategy around it
+        faults = pool.submit(find_faults, kernels, device).result()
+    if not faults:
+        with suppress(OSError, UserError), atomic_file(record, "w") as file:
+            json.dump([*right, name], file)
+    return faults
+
+
+def _name_of(device: str) -> str:
+    """Return the name under which a device was checked: for GPUs, all that are visible."""
+    if device == "CPU":
+        return "CPU"  # its kind is part of what the library was made from
+    gpus = [
+        tf.config.experimental.get_device_details(gpu)
+        for gpu in tf.config.get_visible_devices("GPU")
+    ]
+    return f"{len(gpus)} GPU, driver {driver_version()}: {sorted(map(str, gpus))}"
 
 
 def _load(library: Library) -> Any:

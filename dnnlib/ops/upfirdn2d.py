@@ -42,7 +42,7 @@ def upfirdn2d(
     resampling = make_resampling(kernel, up=up, down=down, padding=padding, gain=gain)
     if x.shape[1] is not None and x.shape[2] is not None:
         resampling.output_size(x.shape[1], x.shape[2])
-    kernels = native_kernels(cuda=True)
+    kernels = native_kernels("upfirdn2d", cuda=True)
     if kernels is None or x.shape[1] is None or x.shape[2] is None:
         return plain_upfirdn2d(x, resampling)
     return _native_upfirdn2d(kernels, x, resampling)

@@ -11,6 +11,7 @@ from gansformer.official import discriminator_config, generator_config, image_se
 from gansformer.variables import variables_by_name
 from tests.golden_files import assign, load, network_names, relative_error, to_nhwc
 
+pytestmark = pytest.mark.gpu
 FORWARD, GRADIENT = 1e-4, 1e-3
 
 

@@ -146,10 +146,11 @@ def bias_act_cases(rows, channels, number, alpha):
 @pytest.mark.parametrize("number", TYPES)
 @pytest.mark.parametrize("alpha", [1.0, 0.2])
 def test_bias_act(run, alpha, number):
-    """Rows and channels around the edges of blocks."""
+    """Rows and channels around the edges of blocks, and rows that several blocks add up."""
     pairs = []
     for rows, channels in [(1, 1), (7, 3), (8, 4), (9, 8), (17, 31), (16, 32), (15, 33),
-                           (3, 128), (5, 136), (2100, 4), (2, 260)]:  # fmt: skip
+                           (3, 128), (5, 136), (2100, 4), (2, 260), (513, 32),
+                           (1200, 136), (1100, 33)]:  # fmt: skip
         pairs += bias_act_cases(rows, channels, number, alpha)
     for results, (_, exact) in zip(run([case for case, _ in pairs]), pairs, strict=True):
         for actual, wanted in zip(results, exact, strict=True):

@@ -187,12 +187,16 @@ class _Recorder:
 def test_a_gpu_never_gets_kernels_for_cpus(monkeypatch, has_cuda):
     """Ops choose by the device that they will run on, whatever the library has been built for."""
     found = library.Library(Path("some.so"), has_cuda, "made up")
-    for name, value in {"kernels": _Recorder(), "library": found, "wanted": "auto"}.items():
+    choice = {"kernels": _Recorder(), "library": found, "wanted": "auto"}
+    for name, value in {**choice, "faults": {"CPU": {}, "GPU": {}}}.items():
         monkeypatch.setattr(library._choice, name, value)
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["GPU:0"])
     for device in ("CPU", "GPU"):
         with tf.Graph().as_default(), tf.device(device):
-            choices = [library.native_kernels(), library.native_kernels(cuda=True)]
+            choices = [
+                library.native_kernels("attention_gain"),
+                library.native_kernels("bias_act", cuda=True),
+            ]
         assert [choice is not None for choice in choices] == [
             device == "CPU",
             device == "CPU" or has_cuda,

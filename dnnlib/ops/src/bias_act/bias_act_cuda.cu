@@ -6,10 +6,10 @@
 namespace gansformer {
 namespace {
 
-constexpr int kLanes = 32;      // packs of channels side by side
-constexpr int kRowThreads = 8;  // rows in flight in one block
-constexpr int kThreads = kLanes * kRowThreads;
-constexpr int kRowBlocks = 256;  // at most so many partial sums per channel
+constexpr int kThreads = 256;
+constexpr int kMaximumLanes = 32;     // packs of channels side by side in one block
+constexpr int kMaximumBlocks = 1024;  // about as many as the largest GPUs run at once
+constexpr int kRowsOfOneBlock = 16;   // so many rows a thread, and no second kernel adds blocks up
 
 __device__ float value_or_zero(const float* vector, int channel) {
   return vector == nullptr ? 0.0f : vector[channel];
@@ -40,7 +40,7 @@ struct Gradient {
   const float* dy_shift;
   const T* y;
   T* dx;
-  float* partial;  // [row blocks, channels] or null
+  float* partial;  // the sums of each block, [row blocks, channels], or null
 };
 
 template <typename T, int PackSize>
@@ -59,42 +59,70 @@ __device__ void multiply_pack(const BiasActPlan& plan, const Gradient<T>& job, s
   *reinterpret_cast<Packed*>(job.dx + start) = dy;
 }
 
-// blockIdx.x: kLanes packs of channels; blockIdx.y: every gridDim.y-th group of kRowThreads rows.
+// Adds the sums of all rows of threads up, as a tree; row 0 then has the result.
+template <int PackSize>
+__device__ void add_rows_of_threads(float (&sums)[PackSize], float (*shared)[PackSize], int lanes) {
+  for (int j = 0; j < PackSize; ++j) shared[threadIdx.x][j] = sums[j];
+  for (int half = blockDim.x / lanes / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < half * lanes) {
+      for (int j = 0; j < PackSize; ++j)
+        shared[threadIdx.x][j] += shared[threadIdx.x + half * lanes][j];
+    }
+  }
+  for (int j = 0; j < PackSize; ++j) sums[j] = shared[threadIdx.x][j];
+}
+
+// blockIdx.x: `lanes` packs of channels; blockIdx.y: every gridDim.y-th group of rows.
 template <typename T, int PackSize>
-__global__ void gradient_kernel(const BiasActPlan plan, const Gradient<T> job) {
-  __shared__ float shared_sums[kRowThreads][kLanes][PackSize];
-  const int lane = threadIdx.x % kLanes, row_thread = threadIdx.x / kLanes;
-  const int channel = (blockIdx.x * kLanes + lane) * PackSize;
+__global__ void gradient_kernel(const BiasActPlan plan, const Gradient<T> job, int lanes) {
+  __shared__ float shared[kThreads][PackSize];
+  const int lane = threadIdx.x % lanes, row_thread = threadIdx.x / lanes;
+  const int row_threads = blockDim.x / lanes;
+  const int channel = (blockIdx.x * lanes + lane) * PackSize;
   float sums[PackSize] = {};
   if (channel < plan.channels) {
-    const std::int64_t step = static_cast<std::int64_t>(gridDim.y) * kRowThreads;
-    for (std::int64_t row = static_cast<std::int64_t>(blockIdx.y) * kRowThreads + row_thread;
+    const std::int64_t step = static_cast<std::int64_t>(gridDim.y) * row_threads;
+    for (std::int64_t row = static_cast<std::int64_t>(blockIdx.y) * row_threads + row_thread;
          row < plan.rows; row += step) {
       multiply_pack<T, PackSize>(plan, job, row * plan.channels + channel, channel, sums);
     }
   }
   if (job.partial == nullptr) return;
-  for (int j = 0; j < PackSize; ++j) shared_sums[row_thread][lane][j] = sums[j];
-  __syncthreads();
+  add_rows_of_threads(sums, shared, lanes);
   if (row_thread != 0 || channel >= plan.channels) return;
-  for (int j = 0; j < PackSize; ++j) {
-    float sum = 0.0f;
-    for (int i = 0; i < kRowThreads; ++i) sum += shared_sums[i][lane][j];
-    job.partial[static_cast<std::int64_t>(blockIdx.y) * plan.channels + channel + j] = sum;
-  }
+  float* target = job.partial + static_cast<std::int64_t>(blockIdx.y) * plan.channels + channel;
+  for (int j = 0; j < PackSize; ++j) target[j] = sums[j];
 }
 
+// One block for kMaximumLanes channels.
 __global__ void add_partial_sums(const float* partial, int row_blocks, int channels, float* sums) {
-  const int channel = blockIdx.x * blockDim.x + threadIdx.x;
-  if (channel >= channels) return;
-  float sum = 0.0f;
-  for (int i = 0; i < row_blocks; ++i) sum += partial[i * channels + channel];
-  sums[channel] = sum;
+  __shared__ float shared[kThreads][1];
+  const int channel = blockIdx.x * kMaximumLanes + threadIdx.x % kMaximumLanes;
+  float sum[1] = {};
+  for (int i = threadIdx.x / kMaximumLanes; i < row_blocks && channel < channels;
+       i += kThreads / kMaximumLanes) {
+    sum[0] += partial[static_cast<std::int64_t>(i) * channels + channel];
+  }
+  add_rows_of_threads(sum, shared, kMaximumLanes);
+  if (threadIdx.x < kMaximumLanes && channel < channels) sums[channel] = sum[0];
 }
 
-int row_blocks_of(const BiasActPlan& plan) {
-  const std::int64_t blocks = (plan.rows + kRowThreads - 1) / kRowThreads;
-  return blocks < 1 ? 1 : blocks < kRowBlocks ? static_cast<int>(blocks) : kRowBlocks;
+// How the gradient is divided among blocks and threads.
+struct Division {
+  int lanes, column_blocks, row_blocks;
+};
+
+Division divide(const BiasActPlan& plan, int pack_size) {
+  const int packs = (plan.channels + pack_size - 1) / pack_size;
+  Division division = {1, 1, 1};
+  while (division.lanes < packs && division.lanes < kMaximumLanes) division.lanes *= 2;
+  division.column_blocks = (packs + division.lanes - 1) / division.lanes;
+  const std::int64_t groups = (plan.rows * division.lanes + kThreads - 1) / kThreads;
+  if (groups <= kRowsOfOneBlock) return division;
+  const int wanted = kMaximumBlocks / division.column_blocks + 1;
+  division.row_blocks = static_cast<int>(groups / 2 < wanted ? groups / 2 : wanted);
+  return division;
 }
 
 template <typename T>
@@ -112,22 +140,27 @@ void launch_forward(void* stream, const BiasActPlan& plan, const T* x, const flo
   }
 }
 
+template <typename T, int PackSize>
+void launch_gradient(void* stream, const BiasActPlan& plan, Gradient<T> job, float* sums) {
+  const Division division = divide(plan, PackSize);
+  const dim3 grid(division.column_blocks, division.row_blocks, 1);
+  if (division.row_blocks == 1) job.partial = sums;
+  LAUNCH((gradient_kernel<T, PackSize>), grid, kThreads, stream, plan, job, division.lanes);
+  if (job.partial == sums) return;
+  const unsigned blocks = (plan.channels + kMaximumLanes - 1) / kMaximumLanes;
+  LAUNCH(add_partial_sums, blocks, kThreads, stream, job.partial, division.row_blocks,
+         plan.channels, sums);
+}
+
 template <typename T>
-void launch_gradient(void* stream, const BiasActPlan& plan, const Gradient<T>& job,
-                       float* sums) {
+void launch_gradient(void* stream, const BiasActPlan& plan, const Gradient<T>& job, float* sums) {
   constexpr int kPack = pack_size<T>();
-  const bool packed = plan.channels % kPack == 0 && is_aligned(job.dy) && is_aligned(job.y) &&
-                      is_aligned(job.dx);
-  const int width = kLanes * (packed ? kPack : 1), row_blocks = row_blocks_of(plan);
-  const dim3 grid((plan.channels + width - 1) / width, row_blocks, 1);
-  if (packed) {
-    LAUNCH((gradient_kernel<T, kPack>), grid, kThreads, stream, plan, job);
+  if (plan.channels % kPack == 0 && is_aligned(job.dy) && is_aligned(job.y) &&
+      is_aligned(job.dx)) {
+    launch_gradient<T, kPack>(stream, plan, job, sums);
   } else {
-    LAUNCH((gradient_kernel<T, 1>), grid, kThreads, stream, plan, job);
+    launch_gradient<T, 1>(stream, plan, job, sums);
   }
-  if (sums == nullptr) return;
-  const unsigned blocks = (plan.channels + kThreads - 1) / kThreads;
-  LAUNCH(add_partial_sums, blocks, kThreads, stream, job.partial, row_blocks, plan.channels, sums);
 }
 
 }  // namespace
@@ -144,7 +177,12 @@ extern "C" int gansformer_bias_act_cuda(void* stream, const BiasActPlan* plan, i
 }
 
 extern "C" std::int64_t gansformer_bias_act_workspace(const BiasActPlan* plan) {
-  return static_cast<std::int64_t>(gansformer::row_blocks_of(*plan)) * plan->channels;
+  int row_blocks = 1;
+  for (int pack_size : {1, gansformer::pack_size<float>(), gansformer::pack_size<gansformer::Float16>()}) {
+    const int needed = gansformer::divide(*plan, pack_size).row_blocks;
+    row_blocks = needed > row_blocks ? needed : row_blocks;
+  }
+  return static_cast<std::int64_t>(row_blocks) * plan->channels;
 }
 
 extern "C" int gansformer_bias_act_gradient_cuda(void* stream, const BiasActPlan* plan,

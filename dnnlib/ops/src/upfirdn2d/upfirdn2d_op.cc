@@ -62,7 +62,9 @@ class Upfirdn2dBase : public Op {
  protected:
   absl::Status make_plan(const Tensor& x, Upfirdn2dPlan* plan) const {
     REQUIRE(x.dims() == 4, "x must be [B, H, W, C]");
-    REQUIRE(x.NumElements() < std::numeric_limits<int>::max(), "x has more than 2^31 elements");
+    REQUIRE(x.dim_size(0) <= kMaximum && x.dim_size(1) <= kMaximum &&
+                x.dim_size(2) * x.dim_size(3) <= kMaximum,
+            "x has more than 2^31 images, rows, or elements in a row");
     *plan = plan_;
     plan->batch = x.dim_size(0), plan->in_height = x.dim_size(1);
     plan->in_width = x.dim_size(2), plan->channels = x.dim_size(3);
@@ -77,6 +79,7 @@ class Upfirdn2dBase : public Op {
  private:
   static bool fits(int span, int down, int out) { return span >= 0 && span / down + 1 == out; }
 
+  static constexpr std::int64_t kMaximum = std::numeric_limits<int>::max();
   Upfirdn2dPlan plan_ = {};
   int pad_bottom_ = 0, pad_right_ = 0;
 };

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# What this project does on the GPUs of this machine, as a page for docs/gpu.md; at most 8 minutes.
+# Arguments: the page (gpu.md here). PYTHON: the Python with TensorFlow. Never yet run on a GPU.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+page=${1:-gpu.md}
+python=${PYTHON:-python3}
+end=$((SECONDS + 480))
+
+section() { # section TITLE SECONDS COMMAND...: its output goes to the page, until its time is over
+  local title=$1 seconds=$2 left=$((end - SECONDS))
+  shift 2
+  [ "$seconds" -gt "$left" ] && seconds=$left
+  [ "$seconds" -lt 5 ] && { printf '## %s\n\nNo time was left.\n\n' "$title" >>"$page"; return; }
+  echo "== $title"
+  {
+    printf '## %s\n\n`%s`\n\n```\n' "$title" "$*"
+    timeout --signal=TERM --kill-after=20 "$seconds" "$@" 2>&1 | tail -n 40
+    printf '```\n\nstatus %s\n\n' "${PIPESTATUS[0]}"
+  } >>"$page"
+}
+
+printf '# %s\n\n' "$(nvidia-smi -L 2>/dev/null | head -n 1)" >"$page"
+section "Diagnosis" 60 "$python" scripts/doctor.py
+section "Networks and ops against golden numbers, TF32 off" 120 \
+  env GANSFORMER_TEST_GPUS=1 "$python" -m pytest -m gpu -q --maxfail=20
+if command -v compute-sanitizer >/dev/null; then
+  section "compute-sanitizer" 60 env GANSFORMER_TEST_GPUS=1 compute-sanitizer --error-exitcode 9 \
+    "$python" -m pytest -q tests/dnnlib/ops/test_golden.py
+fi
+three="cartoonset64-stylegan2 cartoonset64-simplex cartoonset64-duplex"
+bench() { # bench TITLE OPTIONS...
+  local title=$1
+  shift
+  # shellcheck disable=SC2086
+  section "Speed: $title" 60 "$python" scripts/bench.py --config $three --batch 32 --rounds 2 \
+    --devices gpu --what train "$@"
+}
+bench "float32 without TF32" --tf32 off
+bench "float32 with TF32" --tf32 on
+bench "bfloat16" --precision bfloat16
+bench "mixed_float16" --precision mixed_float16
+bench "bfloat16 with XLA" --precision bfloat16 --xla
+section "Kernels" 40 "$python" scripts/bench.py --config cartoonset64-duplex --what ops --devices gpu
+echo "wrote $page"

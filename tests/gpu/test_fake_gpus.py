@@ -1,0 +1,65 @@
+"""Programs on fake GPUs (../shared/gpu/fake): placement, crashes, launches, copies; no numbers."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from scripts.prepare_data import main as prepare_data
+from tests.golden_files import ROOT
+
+FAKE_GPUS = ROOT.parent / "shared" / "gpu" / "fake" / "fake-gpus"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (FAKE_GPUS.exists() and shutil.which("gcc")), reason="needs ../shared/gpu and gcc"
+    ),
+]
+
+
+def run(*arguments: str, gpus: int = 1, options: tuple[str, ...] = ()) -> str:
+    """Run a Python program with fake GPUs, and return what it prints; it must succeed."""
+    environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
+    command = [str(FAKE_GPUS), *options, str(gpus), sys.executable, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    return result.stdout
+
+
+def test_two_are_registered():
+    assert run("scripts/doctor.py", gpus=2).count("device_name Fake H100") == 2
+
+
+def test_a_driver_without_libraries_is_told():
+    (line,) = [
+        line
+        for line in run("scripts/doctor.py", options=("--driver-only",)).splitlines()
+        if line.startswith("GPU ")
+    ]
+    assert "libcudnn.so.9" in line and "pip install 'tensorflow[and-cuda]'" in line
+
+
+@pytest.mark.parametrize("ops", ["auto", "reference"])
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_training(tmp_path, gpus, ops):
+    data = tmp_path / "data"
+    prepare_data(["demo", "--out", str(data), "--resolution", "32", "--max-images", "50"])
+    options = ["--config", "demo", "--data", data, "--run", tmp_path / "run", "--ops", ops]
+    sizes = ["training.batch_size=8", f"training.batch_per_device={8 // gpus}"]
+    out = run("scripts/train.py", *options, "--kimg", "0.008", "--set", *sizes, gpus=gpus)
+    assert f"on {gpus} device(s) ({gpus} x Fake H100)" in out and "finished 0.01 kimg" in out
+
+
+def test_launches_and_copies(tmp_path):
+    """Bounds a few percent above what was counted when they were written (docs/gpu.md)."""
+    path = tmp_path / "counts.json"
+    run("tests/gpu/count_launches.py", "--config", "cartoonset64-duplex", "--json", path)
+    counts = json.loads(path.read_text())
+    bounds = {"generator": 2650, "discriminator": 1400, "regularizer": 450, "average": 20}
+    for name, bound in bounds.items():
+        assert 0 < counts[name]["launches"] <= bound, (name, counts[name])
+        assert counts[name]["to_host"] == 0, name  # nothing that the host would wait for
+        assert counts[name]["to_device"] <= 32, name
