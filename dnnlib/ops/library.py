@@ -193,7 +193,8 @@ def forbid_saving_native_ops() -> None:
     A SavedModel with them could be loaded in this project only. TensorFlow saves no function that
     knows a resource which is no part of the saved object; it shows the resource's name.
     """
-    if tf.inside_function() and native_kernels(cuda=True) is not None:
+    is_plain = is_reference_chosen() or _choice.missing(current_device())
+    if tf.inside_function() and not is_plain:
         with tf.init_scope(), tf.device("CPU:0"):
             resource = tf.raw_ops.VarHandleOp(dtype=tf.int32, shape=[], shared_name=_NO_SAVING)
         tf.compat.v1.get_default_graph().capture(resource)
