@@ -1,5 +1,6 @@
 """Training and measuring the runs of a study, each in a process of its own."""
 
+import itertools
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -9,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,7 @@ def _work(*arguments) -> None:
         if not work_on_run(*arguments):
             sys.exit(STOPPED)
 
-    sys.exit(cli.run(main, []))
+    sys.exit(cli.run(main))
 
 
 def _end_with_parent() -> None:
@@ -145,23 +146,27 @@ def measure_run(study: Study, run: Path, data: Path, *, mirror: bool) -> None:
 
     path = run / "metrics.jsonl"
     cut_partial_line(path)
-    comparison = Comparison()
-    metrics = _find_computable(parse_metrics(study.metrics), comparison)
     snapshots, there = list_snapshots(run / "snapshots"), read_points(run)
+    missing = {}
     for point in study.points:
-        snapshot = find_milestone(snapshots, point)
         values = there[point]["metrics"] if point in there else {}
-        missing = [m for m in metrics if not any(is_of(m, name) for name in values)]
-        if snapshot is None or not missing:
+        metrics = parse_metrics(study.metrics)
+        missing[point] = [m for m in metrics if not any(is_of(m, name) for name in values)]
+    comparison = Comparison()
+    computable = _find_computable(dict.fromkeys(itertools.chain(*missing.values())), comparison)
+    for point, metrics in missing.items():
+        snapshot = find_milestone(snapshots, point)
+        metrics = [metric for metric in metrics if metric in computable]
+        if snapshot is None or not metrics:
             continue
         options = EvaluationOptions(mirror=mirror)
-        record = evaluate_model(str(snapshot), data, missing, comparison, options)
+        record = evaluate_model(str(snapshot), data, metrics, comparison, options)
         append_line(path, {"point": point, **record})
         values = "  ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
         print(f"{point:g} kimg: {values}", flush=True)
 
 
-def _find_computable(metrics: Sequence[Metric], comparison: "Comparison") -> list[Metric]:
+def _find_computable(metrics: Iterable[Metric], comparison: "Comparison") -> list[Metric]:
     """Return the metrics whose networks can be had, and report the others."""
     from metrics.networks.catalogue import load_network
 
