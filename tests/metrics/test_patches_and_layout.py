@@ -151,11 +151,11 @@ def test_grey_images_and_ones_with_transparency():
     grey = blurred_noise(200, (16, 16, 1), seed=10)
     colour = np.repeat(grey, 3, axis=-1)
     clear = np.concatenate([colour, np.full_like(grey, 255)], axis=-1)
-    names = "swd200,fd-layout200"
+    names = "swd20,fd-layout200"
     values = [evaluate(names, Memory(colour[::-1]), Memory(side)) for side in (grey, clear)]
     assert values[0] == pytest.approx(values[1])
-    # The order of the images does not matter either; float32 sums in another order do a little.
-    assert values[0] == pytest.approx({"swd200": 0, "fd-layout200": 0}, abs=1e-4)
+    # The order of the images does not matter for moments; float32 sums differ a little.
+    assert values[0]["fd-layout200"] == pytest.approx(0, abs=1e-4)
 
 
 def test_what_is_refused(tmp_path):
@@ -180,7 +180,7 @@ def test_what_is_refused(tmp_path):
 def test_patches_are_not_cached_and_layouts_are(tmp_path):
     comparison = Comparison(directory=tmp_path, report=lambda line: None)
     side = Memory(blurred_noise(200, (16, 16, 3), 13))
-    comparison.evaluate(parse_metrics("swd200,fd-layout200"), side, side)
+    comparison.evaluate(parse_metrics("swd20,fd-layout200"), side, side)
     assert [path.name.split("-")[0] for path in (tmp_path / "statistics").iterdir()] == ["layout"]
 
 
