@@ -45,10 +45,14 @@ def encode_image(image: np.ndarray, kind: str = "png") -> bytes:
     """
     if kind == "jpg" and image.shape[-1] == 4:
         image = to_rgb(image[None])[0]
-    image = image[..., 0] if image.shape[-1] == 1 else image
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, **ENCODINGS[kind])
+    to_pil(image).save(buffer, **ENCODINGS[kind])
     return buffer.getvalue()
+
+
+def to_pil(image: np.ndarray) -> Image.Image:
+    """Return uint8 [H, W, 1 or 3 or 4] as an image of Pillow."""
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def to_rgb(images: np.ndarray) -> np.ndarray:

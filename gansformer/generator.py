@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from dnnlib.errors import UserError
+from dnnlib.images import to_pil, to_uint8
 from dnnlib.ops import forbid_saving_native_ops
 from dnnlib.random_streams import RandomStream
 from gansformer.canvas import Canvas, feature_types
@@ -30,6 +32,15 @@ class GeneratorOutput(NamedTuple):
     images: tf.Tensor
     w: tf.Tensor
     attention: list[tf.Tensor] | None
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The images as uint8 [B, H, W, C]."""
+        return to_uint8(self.images)
+
+    def pil(self) -> list[Image.Image]:
+        """Return the images as Pillow's, which notebooks show."""
+        return [to_pil(image) for image in self.pixels]
 
 
 class Generator(tf.Module):

@@ -6,6 +6,7 @@ A snapshot is a directory with `config.json` (all that is needed to build the ne
 """
 
 import dataclasses
+import html
 import json
 import re
 from collections.abc import Iterable
@@ -22,13 +23,14 @@ from gansformer.config import ModelConfig
 from gansformer.discriminator import Discriminator
 from gansformer.generator import Generator
 from gansformer.projected_discriminator import ProjectedDiscriminator, make_discriminator
+from gansformer.summary import count_parameters
 from gansformer.truncation import average_components
 from gansformer.variables import variables_by_name
 
 FORMAT = 1
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Snapshot:
     """Networks and what is known about them. Gs is the moving average of G; None: not stored.
 
@@ -42,6 +44,37 @@ class Snapshot:
     D: Discriminator | ProjectedDiscriminator | None = None
     Gs: Generator | None = None
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def describe(self) -> dict[str, str]:
+        """Return what it is, by name: trained for how long, on what, networks and their sizes."""
+        generator = self.config.generator
+        networks = {name: getattr(self, name) for name in ("G", "D", "Gs")}
+        networks = {name: network for name, network in networks.items() if network is not None}
+        height, width, channels = next(iter(networks.values())).image_shape
+        kind = generator.attention if generator.has_attention else "none (one latent)"
+        facts = {"trained": f"{self.kimg:g} kimg", "images": f"{height}x{width}x{channels}"}
+        facts["attention"] = kind
+        if generator.has_attention:
+            facts["components"] = f"{generator.components} of {generator.component_dim}, 1 global"
+        for name, network in networks.items():
+            facts[name] = f"{count_parameters(network):,} parameters"
+        for name in ("data", "source", "label_names"):
+            if self.details.get(name):
+                facts[name.replace("_", " ")] = str(self.details[name])
+        return facts
+
+    def __repr__(self) -> str:
+        facts = self.describe()
+        width = max(map(len, facts))
+        return "\n".join(["Snapshot", *(f"  {k:{width}}  {v}" for k, v in facts.items())])
+
+    def _repr_html_(self) -> str:
+        """Return a table, for notebooks."""
+        rows = (
+            f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>"
+            for k, v in self.describe().items()
+        )
+        return f"<table>{''.join(rows)}</table>"
 
 
 def name_by_images(shown: int) -> str:

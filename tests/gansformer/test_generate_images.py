@@ -107,6 +107,7 @@ def test_psi_by_layer(model, tmp_path):
         np.testing.assert_allclose(file["w"], center + psi * (w - center), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_grid_of_all_classes(conditional, tmp_path):
     common = ["--model", conditional, "--seeds", "3-5", "--out"]
     generate([*common, str(tmp_path), "--all-classes", "--grid"])

@@ -108,3 +108,23 @@ def test_names_between_whole_kimg(saved):
     ]
     path.rename(path.parent / "2500001")
     assert gansformer.load(path.parent.parent).kimg == 1.5
+
+
+def test_a_snapshot_says_what_it_is(tiny_networks):
+    generator, discriminator = tiny_networks
+    config = ModelConfig(generator.config, discriminator.config)
+    details = {"label_names": ["a<b"], "data": "mine"}
+    snapshot = gansformer.Snapshot(config, 1.5, D=discriminator, Gs=generator, details=details)
+    text, table = repr(snapshot), snapshot._repr_html_()
+    count = sum(np.prod(variable.shape) for variable in generator.trainable_variables)
+    for part in ("1.5 kimg", "16x16x3", "duplex", "4 of 8, 1 global", f"{int(count):,}", "mine"):
+        assert part in text and part in table
+    assert "a<b" in text and "a&lt;b" in table and "a<b" not in table
+    assert len(text.splitlines()) < 12
+
+
+def test_images_as_pixels_and_as_pillows(tiny_generator):
+    out = tiny_generator(gansformer.latents(tiny_generator, [1, 2]), seed=[1, 2])
+    expected = np.clip(np.rint(out.images.numpy() * 127.5 + 127.5), 0, 255)
+    np.testing.assert_array_equal(out.pixels, expected)
+    np.testing.assert_array_equal(np.array(out.pil()[1]), expected[1])

@@ -57,12 +57,10 @@ def test_what_psi_does():
         np.testing.assert_array_equal(cut[:, :, 2:], w[:, :, 2:])
         by_layer = generator.truncate(w, psi=[0.3, 0.3, 1, 1, 1]).numpy()
         np.testing.assert_allclose(by_layer, cut, atol=1e-5)
-        whole = gansformer.Sampler(generator, psi=0.3)([0, 1]).w
-        np.testing.assert_allclose(whole, expected, atol=1e-4)
-        in_graph = tf.function(lambda z: generator(z, psi=0.3).w)(
-            gansformer.latents(generator, [0])
-        )
-        np.testing.assert_allclose(in_graph, expected[:1], atol=1e-4)
+    whole = gansformer.Sampler(generator, psi=0.3)([0, 1]).w
+    np.testing.assert_allclose(whole, expected, atol=1e-4)
+    in_graph = tf.function(lambda z: generator(z, psi=0.3).w)(gansformer.latents(generator, [0]))
+    np.testing.assert_allclose(in_graph, expected[:1], atol=1e-4)
 
 
 def test_snapshots_keep_the_averages(tmp_path):
