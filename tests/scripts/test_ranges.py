@@ -30,6 +30,7 @@ ZERO = {
     "generator.end_res": "no attention",
     "generator.image_to_image": "none",
     "generator.mapping.shared_dim": "none",
+    "generator.mapping.label_embedding_dim": "none",
     "discriminator.attention_dropout": "none",
     "discriminator.start_res": "from the lowest resolution",
     "discriminator.end_res": "no attention",
