@@ -65,7 +65,7 @@ def test_a_driver_without_libraries_is_told():
 @pytest.mark.parametrize("gpus", [1, 2])
 def test_training(tmp_path, gpus, ops):
     data = tmp_path / "data"
-    prepare_data(["demo", "--out", str(data), "--resolution", "32", "--max-images", "50"])
+    prepare_data(["demo", "--out", str(data), "--resolution", "64", "--max-images", "50"])
     options = ["--config", "demo", "--data", data, "--run", tmp_path / "run", "--ops", ops]
     sizes = ["training.batch_size=8", f"training.batch_per_device={8 // gpus}"]
     out = run("scripts/train.py", *options, "--kimg", "0.008", "--set", *sizes, gpus=gpus)

@@ -188,6 +188,7 @@ def test_a_gpu_never_gets_kernels_for_cpus(monkeypatch, has_cuda):
     """Ops choose by the device that they will run on, whatever the library has been built for."""
     found = library.Library(Path("some.so"), has_cuda, "made up")
     choice = {"kernels": _Recorder(), "library": found, "wanted": "auto", "tried_gpu": has_cuda}
+    choice["failure_on_gpu"] = None
     for name, value in {**choice, "faults": {"CPU": {}, "GPU": {}}}.items():
         monkeypatch.setattr(library._choice, name, value)
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["GPU:0"])
