@@ -1,7 +1,8 @@
 """Compiling the native ops: compilers, flags, the exact commands, and running them.
 
 src/ has one folder for each op, and common/. How a file is compiled depends on the end of its name:
-NAME_op.cc with TensorFlow, NAME_cpu.cc (kernels) for this processor, and NAME_cuda.cu by nvcc.
+NAME_op.cc with TensorFlow, NAME_cpu.cc (kernels) for this processor, and NAME_cuda.cu, for machines
+with a GPU, twice: here what launches its kernels, and the kernels by NVRTC (nvrtc.py).
 """
 
 import hashlib
@@ -21,7 +22,6 @@ from dnnlib.files import atomic_directory, atomic_file
 
 SOURCE = Path(__file__).parent / "src"
 LIBRARY_NAME = "libgansformer_ops.so"
-CAPABILITIES = ("70", "75", "80", "86", "89", "90")  # nvcc 13 has dropped 70
 _HOST_FLAGS = ("-std=c++17", "-fPIC")
 _KERNEL_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
 _COMPILE_TIMEOUT_S = 900
@@ -29,15 +29,10 @@ _COMPILE_TIMEOUT_S = 900
 
 @dataclass(frozen=True)
 class Toolchain:
-    """The compilers that were found and what they are to make.
-
-    `nvcc` is None where no CUDA kernels are wanted or possible; `capabilities` are the GPU
-    generations to compile for.
-    """
+    """The compiler that was found, and whether the ops are to run on GPUs, too."""
 
     compiler: str | None
-    nvcc: str | None
-    capabilities: tuple[str, ...] = ()
+    cuda: bool = False
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -49,9 +44,7 @@ class Toolchain:
             "tensorflow": tf.__version__,
             "cpu": _cpu_digest(),
             "flags": " ".join([*_HOST_FLAGS, *_KERNEL_FLAGS, *_vector_flags()]),
-            "cuda": f"{first_line_of(self.nvcc, '-V', 'release')} {self.capabilities}"
-            if self.nvcc
-            else "",
+            "cuda": "yes" if self.cuda else "",
         }
 
     @cached_property
@@ -70,7 +63,7 @@ class Toolchain:
         import tensorflow as tf
 
         of_tensorflow = [f for f in tf.sysconfig.get_compile_flags() if "std=" not in f]
-        cuda_mark = ["-DGANSFORMER_CUDA"] if self.nvcc else []
+        cuda_mark = ["-DGANSFORMER_CUDA"] if self.cuda else []
         flags = {
             "_op.cc": [*of_tensorflow, "-O2", "-w", *cuda_mark],
             "_cpu.cc": [*_KERNEL_FLAGS, *_vector_flags()],
@@ -80,8 +73,12 @@ class Toolchain:
             for end, options in flags.items()
             for path in find_sources(end)
         ]
-        if self.nvcc:
-            commands += [cuda_command(self, path, folder) for path in find_sources("_cuda.cu")]
+        if self.cuda:
+            options = ["-x", "c++", "-O2", "-w", f"-I{SOURCE}"]
+            commands += [
+                [self.compiler, "-c", *_HOST_FLAGS, *options, *_from_to(path, folder)]
+                for path in find_sources("_cuda.cu")
+            ]
         return commands
 
     def link_command(self, folder: Path) -> list[str]:
@@ -89,11 +86,8 @@ class Toolchain:
         import tensorflow as tf
 
         objects = [command[-1] for command in self.compile_commands(folder)]
-        linker, flags = self.compiler, tf.sysconfig.get_link_flags()
-        if self.nvcc:  # it knows where its runtime library is, and -l:NAME only through -Xlinker
-            linker = self.nvcc
-            flags = [part for flag in flags for part in ("-Xlinker", flag)]
-        return [linker, "-shared", *objects, "-o", str(folder / LIBRARY_NAME), *flags]
+        library = str(folder / LIBRARY_NAME)
+        return [self.compiler, "-shared", *objects, "-o", library, *tf.sysconfig.get_link_flags()]
 
 
 def find_sources(end: str) -> list[Path]:
@@ -105,17 +99,6 @@ def _from_to(path: Path, folder: Path) -> list[str]:
     return [str(path), "-o", str(folder / f"{path.stem}.o")]
 
 
-def cuda_command(toolchain: Toolchain, path: Path, folder: Path) -> list[str]:
-    """The nvcc command for one .cu file; it needs no TensorFlow header."""
-    generations = []
-    for capability in toolchain.capabilities:
-        generations += ["-gencode", f"arch=compute_{capability},code=sm_{capability}"]
-    newest = toolchain.capabilities[-1]  # PTX, so that newer GPUs can translate it
-    generations += ["-gencode", f"arch=compute_{newest},code=compute_{newest}"]
-    return [toolchain.nvcc, "-c", "-O3", "-std=c++17", "-Xcompiler", "-fPIC", *generations,
-            f"-I{SOURCE}", *_from_to(path, folder)]  # fmt: skip
-
-
 def require_compiler(toolchain: Toolchain) -> None:
     """Raise UserError if there is no C++ compiler."""
     if toolchain.compiler is None:
@@ -123,32 +106,12 @@ def require_compiler(toolchain: Toolchain) -> None:
 
 
 def find_toolchain(*, want_cuda: bool | None = None) -> Toolchain:
-    """Look for the compilers.
+    """Look for the compiler.
 
-    CUDA kernels are made where TensorFlow sees a GPU (then for that GPU only), where
-    GANSFORMER_CUDA is 1 or `want_cuda` is true (then for every generation that nvcc knows).
+    The ops run on GPUs where TensorFlow sees one, and where `want_cuda` is true.
     """
     compiler = shutil.which(os.environ.get("CXX") or "g++")
-    present = [] if want_cuda is not None else visible_capabilities()
-    if want_cuda is None:
-        want_cuda = bool(present) or os.environ.get("GANSFORMER_CUDA") == "1"
-    nvcc = find_nvcc() if want_cuda else None
-    if nvcc is None:
-        return Toolchain(compiler, None)
-    known = subprocess.run(
-        [nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=False, timeout=60
-    ).stdout.split()
-    known = [name.removeprefix("compute_") for name in known]
-    wanted = tuple(c for c in present or CAPABILITIES if c in known)
-    return Toolchain(compiler, nvcc, wanted or CAPABILITIES[-1:])
-
-
-def find_nvcc() -> str | None:
-    """Return the path of nvcc, if there is one."""
-    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
-    candidates = ["nvcc", *(f"{home}/bin/nvcc" for home in homes if home)]
-    found = [path for path in map(shutil.which, candidates) if path]
-    return os.path.realpath(found[0]) if found else None
+    return Toolchain(compiler, bool(visible_capabilities()) if want_cuda is None else want_cuda)
 
 
 def visible_capabilities() -> list[str]:

@@ -1,13 +1,14 @@
 """The whole diagnosis of the native ops, as doctor.py prints it."""
 
 import os
-import re
 from pathlib import Path
 
 import tensorflow as tf
 
-from dnnlib.ops.build import Toolchain, find_nvcc, find_toolchain, first_line_of
+from dnnlib.errors import UserError
+from dnnlib.ops.build import Toolchain, find_toolchain
 from dnnlib.ops.library import cache_folder, checked_ops, implementation
+from dnnlib.ops.nvrtc import find_compiler
 
 
 def diagnose() -> list[tuple[str, str]]:
@@ -18,9 +19,8 @@ def diagnose() -> list[tuple[str, str]]:
         ("ops", live),
         *checked_ops(),
         ("C++ compiler", _compiler(toolchain)),
-        ("nvcc", _nvcc()),
+        ("CUDA compiler", _cuda_compiler()),
         ("CUDA of TensorFlow", _tensorflow_cuda()),
-        ("CUDA kernels", _cuda_kernels(toolchain)),
         ("cache", f"{cache_folder()} ({_access(cache_folder())})"),
     ]
     if toolchain.compiler:
@@ -37,23 +37,12 @@ def _compiler(toolchain: Toolchain) -> str:
     return f"{toolchain.compiler}: {toolchain.compiler_version}"
 
 
-def _nvcc() -> str:
-    nvcc = find_nvcc()
-    if nvcc is None:
-        return "none in PATH, CUDA_HOME or /usr/local/cuda (needed for GPUs only)"
-    release = first_line_of(nvcc, "-V", "release")
-    note = _mismatch(release, tf.sysconfig.get_build_info().get("cuda_version", ""))
-    return f"{nvcc}: {release}{note}"
-
-
-def _mismatch(release: str, built_with: str) -> str:
-    match = re.search(r"release (\d+)", release)
-    if not match or not built_with or match[1] == built_with.split(".")[0]:
-        return ""
-    return (
-        f" - differs from TensorFlow's CUDA {built_with}: the kernels carry their own runtime, so "
-        f"the driver must support CUDA {match[1]}"
-    )
+def _cuda_compiler() -> str:
+    try:
+        compiler = find_compiler()
+    except UserError as error:
+        return f"none (for GPUs only): {error}"
+    return f"{compiler.version}: {compiler.path}"
 
 
 def _tensorflow_cuda() -> str:
@@ -61,12 +50,6 @@ def _tensorflow_cuda() -> str:
     if not info.get("is_cuda_build"):
         return "none: this TensorFlow is built for the CPU only"
     return f"CUDA {info.get('cuda_version')}, cuDNN {info.get('cudnn_version')}"
-
-
-def _cuda_kernels(toolchain: Toolchain) -> str:
-    if toolchain.nvcc:
-        return f"for compute capabilities {', '.join(toolchain.capabilities)}"
-    return "not built: no GPU is visible and GANSFORMER_CUDA=1 is not set, or there is no nvcc"
 
 
 def _access(folder: Path) -> str:

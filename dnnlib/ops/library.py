@@ -13,6 +13,7 @@ one that is wrong or fails takes its plain form, with one line on stderr. A libr
 is not asked again on a device with the same name and driver: checked.json in its folder.
 """
 
+import ctypes
 import fcntl
 import hashlib
 import json
@@ -33,15 +34,18 @@ from dnnlib.files import atomic_file
 from dnnlib.nvidia import driver_version
 from dnnlib.ops.build import (
     LIBRARY_NAME,
+    SOURCE,
     Toolchain,
     build,
+    find_sources,
     find_toolchain,
     require_compiler,
+    visible_capabilities,
 )
+from dnnlib.ops.nvrtc import compile_cached
 
 CHOICES = ("auto", "native", "reference")
 PREBUILT = Path(__file__).parent / "built"  # filled by build_ahead
-NO_NVCC = "there is a GPU but no nvcc; install the CUDA toolkit or set CUDA_HOME"
 
 
 class _Choice:
@@ -53,6 +57,8 @@ class _Choice:
         self.kernels: Any = None
         self.library: Library | None = None
         self.failure: str | None = None  # why there are no kernels, once that was tried
+        self.tried_gpu = False  # whether it has been tried to compile the kernels for GPUs
+        self.failure_on_gpu: str | None = None  # why there are none for GPUs
         self.warned = False
         self.faults: dict[str, dict[str, str]] = {}  # of ops, by device
         self.forced = threading.local()  # kernels of `choosing`
@@ -72,7 +78,17 @@ class _Choice:
         """Return why ops that run on `device`, "CPU" or "GPU", find no kernels; None if they do."""
         if self.load() is None:
             return self.failure
-        return NO_NVCC if device == "GPU" and not self.library.has_cuda else None
+        return self._missing_on_gpu() if device == "GPU" else None
+
+    def _missing_on_gpu(self) -> str | None:
+        with self.lock:
+            if not self.tried_gpu:
+                self.tried_gpu = True
+                try:
+                    _add_cuda_code(self.library)
+                except UserError as error:
+                    self.failure_on_gpu = str(error)
+            return self.failure_on_gpu
 
     def find_faults(self, device: str) -> dict[str, str]:
         """Return what is wrong with which op on a device, "CPU" or "GPU"; it has kernels."""
@@ -141,7 +157,7 @@ def implementation() -> str:
     if reason:
         return f"reference: {reason}"
     library = _choice.library
-    devices = "CPU and CUDA" if library.has_cuda else "CPU"
+    devices = "CPU and CUDA" if _default_device() == "GPU" else "CPU"
     return f"native: {devices} kernels {library.origin} ({library.path})"
 
 
@@ -253,7 +269,7 @@ def find_or_build(toolchain: Toolchain | None = None) -> Library:
             f"cannot write {error.filename or folder}: {error.strerror}; "
             "set GANSFORMER_CACHE to a folder that can be written"
         ) from error
-    return ready or Library(folder / LIBRARY_NAME, bool(toolchain.nvcc), "just compiled")
+    return ready or Library(folder / LIBRARY_NAME, toolchain.cuda, "just compiled")
 
 
 def build_ahead(folder: Path = PREBUILT) -> Path:
@@ -276,7 +292,7 @@ def _find(toolchain: Toolchain) -> Library | None:
             folders = sorted(path.parent for path in parent.glob("*/build.json"))
         for folder in folders:
             if _is_whole(folder, toolchain.identity):
-                return Library(folder / LIBRARY_NAME, bool(toolchain.nvcc), origin)
+                return Library(folder / LIBRARY_NAME, toolchain.cuda, origin)
     return None
 
 
@@ -327,6 +343,17 @@ def _name_of(device: str) -> str:
         for gpu in tf.config.get_visible_devices("GPU")
     ]
     return f"{len(gpus)} GPU, driver {driver_version()}: {sorted(map(str, gpus))}"
+
+
+def _add_cuda_code(library: Library) -> None:
+    """Compile the kernels for the visible GPUs, unless they are in the cache. Raises UserError."""
+    if not library.has_cuda:
+        raise UserError(f"{library.path} has been built without GPUs")
+    host = ctypes.CDLL(str(library.path))
+    host.gansformer_add_cuda_code.restype = None
+    for capability in visible_capabilities():
+        for code in compile_cached(find_sources("_cuda.cu"), SOURCE, capability, cache_folder()):
+            host.gansformer_add_cuda_code(int(capability), code, ctypes.c_int64(len(code)))
 
 
 def _load(library: Library) -> Any:

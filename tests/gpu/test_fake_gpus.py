@@ -8,14 +8,33 @@ import sys
 
 import pytest
 
+from dnnlib.errors import UserError
+from dnnlib.ops.nvrtc import Nvcc, Nvrtc
 from scripts.prepare_data import main as prepare_data
 from tests.golden_files import ROOT
 
 FAKE_GPUS = ROOT.parent / "shared" / "gpu" / "fake" / "fake-gpus"
+
+
+def compiles_with_nvcc() -> bool:
+    """Whether nvcc makes the kernels: NVRTC crashes where the driver is the fake one."""
+    try:
+        Nvrtc()
+        return False
+    except UserError:
+        pass
+    try:
+        Nvcc()
+    except UserError:
+        return False
+    return True
+
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not (FAKE_GPUS.exists() and shutil.which("gcc")), reason="needs ../shared/gpu and gcc"
+        not (FAKE_GPUS.exists() and shutil.which("gcc") and compiles_with_nvcc()),
+        reason="needs ../shared/gpu, gcc, and nvcc without NVRTC",
     ),
 ]
 
@@ -46,7 +65,7 @@ def test_a_driver_without_libraries_is_told():
 @pytest.mark.parametrize("gpus", [1, 2])
 def test_training(tmp_path, gpus, ops):
     data = tmp_path / "data"
-    prepare_data(["demo", "--out", str(data), "--resolution", "32", "--max-images", "50"])
+    prepare_data(["demo", "--out", str(data), "--resolution", "64", "--max-images", "50"])
     options = ["--config", "demo", "--data", data, "--run", tmp_path / "run", "--ops", ops]
     sizes = ["training.batch_size=8", f"training.batch_per_device={8 // gpus}"]
     out = run("scripts/train.py", *options, "--kimg", "0.008", "--set", *sizes, gpus=gpus)
@@ -58,7 +77,7 @@ def test_launches_and_copies(tmp_path):
     path = tmp_path / "counts.json"
     run("tests/gpu/count_launches.py", "--config", "cartoonset64-duplex", "--json", path)
     counts = json.loads(path.read_text())
-    bounds = {"generator": 2650, "discriminator": 1400, "regularizer": 450, "average": 20}
+    bounds = {"generator": 2300, "discriminator": 1350, "regularizer": 400, "average": 20}
     for name, bound in bounds.items():
         assert 0 < counts[name]["launches"] <= bound, (name, counts[name])
         assert counts[name]["to_host"] == 0, name  # nothing that the host would wait for

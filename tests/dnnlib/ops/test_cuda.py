@@ -4,6 +4,7 @@ Nothing here needs or proves anything about a GPU: see cuda_shim.h and launch_ru
 """
 
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from dnnlib.ops.build import LIBRARY_NAME, SOURCE, build, cuda_command, find_sources, find_toolchain
+from dnnlib.errors import UserError
+from dnnlib.ops.build import LIBRARY_NAME, SOURCE, build, find_sources, find_toolchain
+from dnnlib.ops.nvrtc import Nvcc, Nvrtc
 
 from . import definition
 
@@ -157,23 +160,40 @@ def test_bias_act(run, alpha, number):
             assert_same(actual, np.asarray(wanted), number)
 
 
-needs_nvcc = pytest.mark.skipif(find_toolchain(want_cuda=True).nvcc is None, reason="no nvcc")
+COMPILERS = [(Nvrtc, "75"), (Nvcc, "75")]
+COMPILERS += [
+    pytest.param(Nvrtc, capability, marks=pytest.mark.slow) for capability in ("80", "89", "90")
+]
 
 
-@needs_nvcc
-def test_cuda_sources_compile_without_tensorflow(tmp_path):
-    """For the oldest generation that nvcc knows; the slow test compiles for all."""
-    toolchain = find_toolchain(want_cuda=True)
+@pytest.mark.parametrize("make_compiler, capability", COMPILERS)
+def test_every_kernel_that_is_launched_is_made(tmp_path, make_compiler, capability):
+    """Under the symbol by which g++ knows it; no GPU is needed."""
+    try:
+        compiler = make_compiler()
+    except UserError as error:
+        pytest.skip(str(error))
     for path in find_sources("_cuda.cu"):
-        command = cuda_command(toolchain, path, tmp_path)
-        first = command.index("-gencode")
-        last = len(command) - command[::-1].index("-gencode") + 1
-        command[first:last] = command[first : first + 2]
-        assert not any("tensorflow" in part for part in command)
-        subprocess.run(command, check=True, timeout=300)
+        check_kernels(compiler, path, capability, tmp_path)
 
 
-@needs_nvcc
+def check_kernels(compiler, path, capability, folder):
+    made = compiler.compile(path, SOURCE, capability)
+    command = next(
+        command
+        for command in find_toolchain(want_cuda=True).compile_commands(folder)
+        if str(path) in command
+    )
+    subprocess.run(command, check=True, timeout=300)
+    symbols = subprocess.run(["nm", command[-1]], capture_output=True, text=True, check=True).stdout
+    names = set(
+        re.findall(r" [WT] (_ZN10gansformer\d+(?:\w+_kernel|add_partial_sums)\w*)", symbols)
+    )
+    assert len(names) > 10
+    compiled = {name.decode() for name in re.findall(rb"\.text\.(_ZN\w+)", made)}
+    assert names == compiled
+
+
 @pytest.mark.slow
 def test_whole_library_with_cuda_loads_without_a_gpu(tmp_path):
     build(find_toolchain(want_cuda=True), tmp_path / "built")

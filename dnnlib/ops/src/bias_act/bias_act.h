@@ -5,10 +5,12 @@
 // The sign of y is enough to know the slope, so x need not be kept for the gradient.
 #pragma once
 
+#include "common/portable.h"
+#ifndef GANSFORMER_KERNELS_ONLY
 #include <cmath>
 
 #include "common/parallel.h"
-#include "common/portable.h"
+#endif
 
 namespace gansformer {
 
@@ -19,6 +21,7 @@ struct BiasActPlan {
   float clamp;  // infinity: none
 };
 
+#ifndef GANSFORMER_KERNELS_ONLY
 // On the CPU. Vectors are [channels] or null.
 template <typename T>
 struct BiasActCpu {
@@ -30,6 +33,7 @@ struct BiasActCpu {
   static void gradient(const BiasActPlan& plan, const T* dy, const float* dy_shift, const T* y, T* dx,
                        float* db, const ParallelFor& parallel_for);
 };
+#endif
 
 // y from u.
 SHARED_CODE float bias_act_output(float u, const BiasActPlan& plan) {
@@ -43,6 +47,7 @@ SHARED_CODE float bias_act_slope(float y, const BiasActPlan& plan) {
   return fabsf(y) >= plan.clamp ? 0.0f : plan.gain * (y > 0.0f ? 1.0f : plan.alpha);
 }
 
+#ifndef GANSFORMER_KERNELS_ONLY
 // The plan with the clamp as a stored y shows it: rounded to T, possibly below the exact one.
 template <typename T>
 BiasActPlan with_rounded_clamp(BiasActPlan plan) {
@@ -51,5 +56,6 @@ BiasActPlan with_rounded_clamp(BiasActPlan plan) {
   plan.clamp = to_float(rounded);
   return plan;
 }
+#endif
 
 }  // namespace gansformer

@@ -1,10 +1,9 @@
 // bias_act on CUDA: one pass over the memory; bias gradients in two steps, without atomic additions,
 // so that they repeat to the last bit.
+#include "bias_act/bias_act.h"
 #include "common/cuda.h"
-#include "common/cuda_launch.h"
 
 namespace gansformer {
-namespace {
 
 constexpr int kThreads = 256;
 constexpr int kMaximumLanes = 32;     // packs of channels side by side in one block
@@ -108,6 +107,20 @@ __global__ void add_partial_sums(const float* partial, int row_blocks, int chann
   if (threadIdx.x < kMaximumLanes && channel < channels) sums[channel] = sum[0];
 }
 
+#define INSTANTIATE(T, PACK_SIZE)                                                               \
+  template __global__ void forward_kernel<T, PACK_SIZE>(const BiasActPlan, const T*,            \
+                                                        const float*, T*, std::int64_t);        \
+  template __global__ void gradient_kernel<T, PACK_SIZE>(const BiasActPlan, const Gradient<T>, \
+                                                         int);
+FOR_ALL_PACKS(INSTANTIATE)
+}  // namespace gansformer
+
+#ifndef GANSFORMER_KERNELS_ONLY
+#include "common/cuda_launch.h"
+
+namespace gansformer {
+namespace {
+
 // How the gradient is divided among blocks and threads.
 struct Division {
   int lanes, column_blocks, row_blocks;
@@ -197,3 +210,4 @@ extern "C" int gansformer_bias_act_gradient_cuda(void* stream, const BiasActPlan
     gansformer::launch_gradient(stream, gansformer::with_rounded_clamp<T>(*plan), job, db);
   });
 }
+#endif

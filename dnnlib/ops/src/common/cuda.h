@@ -1,18 +1,19 @@
 // CUDA's extensions to C++ as the .cu files use them.
 //
-// Outside nvcc the file named by GANSFORMER_CUDA_SHIM stands in for them, so that the tests can
-// compile the kernels for the host and run them thread by thread.
+// A .cu file is compiled twice. NVRTC, when the first GPU is used, makes the kernels and sees nothing
+// else: GANSFORMER_KERNELS_ONLY. g++ makes the functions that launch them, for which a kernel is no more than a symbol: the
+// compilers agree on its name (cuda_driver.h). The tests define GANSFORMER_CUDA_SHIM, a header with
+// which g++'s kernels run on the host.
 #pragma once
 
-#ifdef __CUDACC__
-#include <cuda_runtime.h>
-#define LAUNCH(kernel, blocks, threads, stream, ...) \
-  kernel<<<blocks, threads, 0, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__)
-#else
-#include GANSFORMER_CUDA_SHIM
-#endif
-
 #include "common/portable.h"
+
+#ifdef GANSFORMER_KERNELS_ONLY
+#elif defined(GANSFORMER_CUDA_SHIM)
+#include GANSFORMER_CUDA_SHIM
+#else
+#include "common/cuda_driver.h"
+#endif
 
 namespace gansformer {
 
@@ -22,6 +23,13 @@ struct alignas(sizeof(T) * Count) Pack {
   T values[Count];
 };
 
+// Calls INSTANTIATE(type, pack size) for all that are launched.
+#define FOR_ALL_PACKS(INSTANTIATE)                        \
+  INSTANTIATE(float, 1) INSTANTIATE(float, 4)             \
+  INSTANTIATE(BFloat16, 1) INSTANTIATE(BFloat16, 8)       \
+  INSTANTIATE(Float16, 1) INSTANTIATE(Float16, 8)
+
+#ifndef GANSFORMER_KERNELS_ONLY
 template <typename T>
 constexpr int pack_size() {
   return 16 / sizeof(T);
@@ -42,5 +50,6 @@ int with_element_type(int element_type, const Run& run) {
   }
   return cudaGetLastError();
 }
+#endif
 
 }  // namespace gansformer

@@ -1,8 +1,8 @@
-// The C interface between the TensorFlow ops (compiled by g++) and the CUDA kernels (compiled by
-// nvcc, which never sees a TensorFlow header). Also callable from Python through ctypes.
+// The C interface between the TensorFlow ops and what launches the CUDA kernels. Also callable from
+// Python through ctypes.
 //
 // `stream` is a CUstream; all other pointers are device memory, except the plan. `element_type` is an
-// ElementType. Every function returns 0 or a cudaError_t; gansformer_cuda_error_text() describes it.
+// ElementType. The functions return 0 or a CUresult; gansformer_cuda_error_text() describes it.
 #pragma once
 
 #include "bias_act/bias_act.h"
@@ -24,4 +24,7 @@ int gansformer_bias_act_gradient_cuda(void* stream, const gansformer::BiasActPla
                                       const void* y, void* dx, float* db, float* workspace);
 
 const char* gansformer_cuda_error_text(int error);
+
+// Adds kernels for GPUs of a compute capability (such as 90): what NVRTC has made of a .cu file.
+void gansformer_add_cuda_code(int capability, const char* image, std::int64_t size);
 }

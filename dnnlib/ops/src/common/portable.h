@@ -1,12 +1,19 @@
-// What lets one source serve the CPU (g++) and CUDA (nvcc): the function mark and the number types.
+// What lets one source serve the CPU (g++) and CUDA (NVRTC): the function mark and the number types.
 #pragma once
 
+#ifdef __CUDACC_RTC__  // it has no headers
+namespace std {
+using int64_t = long;
+using uint16_t = unsigned short;
+using uint32_t = unsigned int;
+}  // namespace std
+#else
 #include <cstdint>
 #include <cstring>
+#endif
 
-#ifdef __CUDACC__
-#include <cuda_fp16.h>
-#define SHARED_CODE __host__ __device__ __forceinline__
+#ifdef GANSFORMER_KERNELS_ONLY
+#define SHARED_CODE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #else
 #define SHARED_CODE inline __attribute__((always_inline))
@@ -52,15 +59,14 @@ SHARED_CODE void store(BFloat16* target, float value) {
   target->bits = static_cast<std::uint16_t>(value == value ? rounded >> 16 : 0x7fc0u);
 }
 
-#ifdef __CUDACC__
+#ifdef GANSFORMER_KERNELS_ONLY
 SHARED_CODE float to_float(Float16 value) {
-  __half_raw raw;
-  raw.x = value.bits;
-  return __half2float(__half(raw));
+  float result;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
+  return result;
 }
 SHARED_CODE void store(Float16* target, float value) {
-  const __half_raw raw = __float2half_rn(value);
-  target->bits = raw.x;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(target->bits) : "f"(value));
 }
 #elif defined(__FLT16_MAX__)
 SHARED_CODE float to_float(Float16 value) {

@@ -4,8 +4,10 @@
 // every down-th sample. Taps come flipped and with the gain in them, so a correlation is meant here.
 #pragma once
 
-#include "common/parallel.h"
 #include "common/portable.h"
+#ifndef GANSFORMER_KERNELS_ONLY
+#include "common/parallel.h"
+#endif
 
 namespace gansformer {
 
@@ -19,11 +21,13 @@ struct Upfirdn2dPlan {
   float taps[kMaximumTaps];  // otherwise [kernel_height, kernel_width]
 };
 
+#ifndef GANSFORMER_KERNELS_ONLY
 // On the CPU. x: [batch, in_height, in_width, channels] -> y: [batch, out_height, out_width, channels].
 template <typename T>
 struct Upfirdn2dCpu {
   static void run(const Upfirdn2dPlan& plan, const T* x, T* y, const ParallelFor& parallel_for);
 };
+#endif
 
 // The input samples that one output sample reads along one axis, and their taps:
 // sample first_sample + i goes with tap first_tap + i * up, for 0 <= i < count.

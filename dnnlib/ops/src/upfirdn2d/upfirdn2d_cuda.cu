@@ -1,10 +1,10 @@
 // upfirdn2d on CUDA: tiles in shared memory for filters of up to 4 x 4 taps that are outer products,
 // with factors 1 and 2 and many channels; one thread per output sample for everything else.
+#include "upfirdn2d/upfirdn2d.h"
+
 #include "common/cuda.h"
-#include "common/cuda_launch.h"
 
 namespace gansformer {
-namespace {
 
 constexpr int kTileChannels = 32;  // one warp across
 constexpr int kTileColumns = 8;    // of threads; each makes Up x Up outputs per input row
@@ -18,26 +18,6 @@ struct AxisWeights {
   int origin;
   float weights[Up][kSamples];
 };
-
-int ceiling_half(int value) { return value >= 0 ? (value + 1) / 2 : -(-value / 2); }
-
-// Sorts the taps of one axis by phase. Taps beyond the filter's end count as zero.
-template <int Up>
-AxisWeights<Up> arrange(const float* taps, int count, int padding) {
-  AxisWeights<Up> axis = {};
-  const auto first_sample = [&](int phase) {
-    return Up == 1 ? phase - padding : ceiling_half(phase - padding);
-  };
-  axis.origin = first_sample(0);  // phase 1 begins there or one later
-  for (int phase = 0; phase < Up; ++phase) {
-    const int first = first_sample(phase);
-    for (int tap = first * Up - (phase - padding), j = first - axis.origin; tap < count;
-         tap += Up, ++j) {
-      axis.weights[phase][j] = taps[tap];
-    }
-  }
-  return axis;
-}
 
 template <int Up, int Down>
 struct Tile {
@@ -122,6 +102,47 @@ __global__ void general_kernel(const Upfirdn2dPlan plan, const T* x, T* y, std::
   }
 }
 
+#define INSTANTIATE_TILES(T, PACK_SIZE, UP, DOWN)                          \
+  template __global__ void tile_kernel<T, UP, DOWN, PACK_SIZE>(            \
+      const Upfirdn2dPlan, const AxisWeights<UP>, const AxisWeights<UP>, const T*, T*);
+#define INSTANTIATE(T, PACK_SIZE)       \
+  INSTANTIATE_TILES(T, PACK_SIZE, 1, 1) \
+  INSTANTIATE_TILES(T, PACK_SIZE, 2, 1) \
+  INSTANTIATE_TILES(T, PACK_SIZE, 1, 2)
+FOR_ALL_PACKS(INSTANTIATE)
+#define INSTANTIATE_GENERAL(T) \
+  template __global__ void general_kernel<T>(const Upfirdn2dPlan, const T*, T*, std::int64_t);
+INSTANTIATE_GENERAL(float)
+INSTANTIATE_GENERAL(BFloat16)
+INSTANTIATE_GENERAL(Float16)
+}  // namespace gansformer
+
+#ifndef GANSFORMER_KERNELS_ONLY
+#include "common/cuda_launch.h"
+
+namespace gansformer {
+namespace {
+
+int ceiling_half(int value) { return value >= 0 ? (value + 1) / 2 : -(-value / 2); }
+
+// Sorts the taps of one axis by phase. Taps beyond the filter's end count as zero.
+template <int Up>
+AxisWeights<Up> arrange(const float* taps, int count, int padding) {
+  AxisWeights<Up> axis = {};
+  const auto first_sample = [&](int phase) {
+    return Up == 1 ? phase - padding : ceiling_half(phase - padding);
+  };
+  axis.origin = first_sample(0);  // phase 1 begins there or one later
+  for (int phase = 0; phase < Up; ++phase) {
+    const int first = first_sample(phase);
+    for (int tap = first * Up - (phase - padding), j = first - axis.origin; tap < count;
+         tap += Up, ++j) {
+      axis.weights[phase][j] = taps[tap];
+    }
+  }
+  return axis;
+}
+
 template <typename T, int Up, int Down>
 void launch_tiles(void* stream, const Upfirdn2dPlan& plan, const T* x, T* y) {
   constexpr int kOutputs = Tile<Up, Down>::kOutputs;
@@ -172,7 +193,4 @@ extern "C" int gansformer_upfirdn2d_cuda(void* stream, const gansformer::Upfirdn
     gansformer::launch(stream, *plan, static_cast<const T*>(x), static_cast<T*>(y));
   });
 }
-
-extern "C" const char* gansformer_cuda_error_text(int error) {
-  return cudaGetErrorString(static_cast<cudaError_t>(error));
-}
+#endif
