@@ -39,6 +39,7 @@ ZERO = {
     "training.kimg": "only what a run begins with",
     "training.seed": "a seed",
     "training.gamma": "no penalty",
+    "training.feature_gamma": "no penalty",
     "training.path_length_weight": "no penalty",
     "training.path_length_decay": "the mean stays",
     "training.style_mixing": "never",
@@ -168,7 +169,7 @@ def test_what_is_meant_is_named(small_arguments, capsys):
     for given, meant in (
         ("gamma=1", '"training.gamma"'),
         ("heads=2", '"generator.heads" or "discriminator.heads"'),
-        ("layers=2", '"generator.mapping.layers"'),
+        ("layers=2", '"generator.mapping.layers" or "discriminator.label_mapping.layers"'),
         ("training.gama=2", '"gamma"'),
     ):
         assert run_program(train, [*small_arguments, "--set", given]) == 2
