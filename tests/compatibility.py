@@ -25,7 +25,7 @@ assert gansformer.load("cartoonset64-duplex-cpu").Gs is not None
 """
 TRAIN = (
     "gansformer-train --config demo --data data --run run --devices cpu --ops reference "
-    "--set training.batch_size=8"
+    "--set training.batch_size=8 --set training.batch_per_device=8"
 )
 STEPS = {
     "import": ["python -c 'import gansformer, metrics; print(gansformer.__version__)'"],
