@@ -1,30 +1,33 @@
 """Installation. The ops are compiled at first use, or now with GANSFORMER_BUILD_OPS=1."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-PACKAGES = [
-    "dnnlib",
-    "dnnlib.ops",
-    "gansformer",
-    "training",
-    "training.augmentation",
-    "training.measure",
-    "training.run",
-    "training.study",
-    "metrics",
-    "metrics.networks",
+PUBLIC = ["dnnlib", "dnnlib.ops", "gansformer", "metrics", "metrics.networks"]
+# Only the commands use these. They are installed within gansformer_programs: an environment may
+# have another package called datasets (Hugging Face's).
+OF_PROGRAMS = [
     "datasets",
     "datasets.labels",
     "datasets.sources",
     "datasets.tools",
     "scripts",
-    "configs",  # YAML files only
+    "training",
+    "training.augmentation",
+    "training.measure",
+    "training.run",
+    "training.study",
 ]
+FOLDERS = {
+    "gansformer.configs": "configs",  # YAML files only
+    "gansformer_programs": "scripts/installed",
+    **{f"gansformer_programs.{name}": name.replace(".", "/") for name in OF_PROGRAMS},
+}
 COMMANDS = [
     "train",
     "launch",
@@ -41,6 +44,7 @@ COMMANDS = [
 ]
 
 
+VERSION = re.search(r'__version__ = "(.+)"', Path("gansformer/__init__.py").read_text()).group(1)
 REQUIREMENTS = Path("requirements.txt").read_text(encoding="utf-8").splitlines()
 TENSORFLOW = [line for line in REQUIREMENTS if line.startswith("tensorflow>")]
 BUILD_OPS = os.environ.get("GANSFORMER_BUILD_OPS") == "1"
@@ -60,17 +64,18 @@ class BuildWithOps(build_py):
 
 setup(
     name="gansformer-tf2",
-    version="0.1.0",
+    version=VERSION,
     description="StyleGAN2 and the GANformer (simplex and duplex attention) in TensorFlow 2",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=PACKAGES,
+    packages=[*PUBLIC, *FOLDERS],
+    package_dir=FOLDERS,
     package_data={
         "dnnlib.ops": ["src/*/*", "built/**/*"],
-        "configs": ["*.yaml", "studies/*.yaml"],
-        "datasets": ["demo/*"],
+        "gansformer.configs": ["*.yaml", "studies/*.yaml"],
+        "gansformer_programs.datasets": ["demo/*"],
         "gansformer": ["pretrained/*/*"],
     },
     install_requires=REQUIREMENTS,
@@ -84,7 +89,7 @@ setup(
     cmdclass={"build_py": BuildWithOps},
     entry_points={
         "console_scripts": [
-            f"gansformer-{name.replace('_', '-')} = scripts.{name}:entry_point" for name in COMMANDS
+            f"gansformer-{name.replace('_', '-')} = gansformer_programs:{name}" for name in COMMANDS
         ]
     },
 )

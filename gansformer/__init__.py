@@ -9,6 +9,8 @@ from gansformer.generator import Generator, GeneratorOutput
 from gansformer.loading import build, load
 from gansformer.snapshot import Snapshot, save_snapshot
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Generator",
     "GeneratorOutput",

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from dnnlib.errors import MissingFile, suggest
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+_HERE = Path(__file__).resolve().parent
+# In the repository beside this package, installed within it.
+CONFIGS = _HERE / "configs" if (_HERE / "configs").is_dir() else _HERE.parent / "configs"
 
 
 def find_config(name: str | Path) -> Path:

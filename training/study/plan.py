@@ -9,9 +9,10 @@ from typing import Annotated
 from dnnlib.config import from_mapping, read_yaml
 from dnnlib.errors import MissingFile, UserError, suggest
 from dnnlib.numbers import LARGEST, FiniteNumber, Seed
+from gansformer.configurations import CONFIGS
 from metrics.names import parse_metrics
 
-STUDIES = Path(__file__).resolve().parents[2] / "configs" / "studies"
+STUDIES = CONFIGS / "studies"
 Kimg = Annotated[float, FiniteNumber(0.001, LARGEST)]
 
 
