@@ -7,9 +7,9 @@ image; a head D_l scores each of them, and each plays a game of its own (their E
 
 The network is EfficientNet-Lite0. Its maps of strides 4, 8, 16 and 32 are mixed by fixed random
 weights (their section 3.2), so that a head cannot look at a few channels only. What differs from
-the paper, and learns faster in a short run (docs/training.md): features at the images' resolution;
-maps divided by their standard deviation; heads without normalisation; and R1 with respect to the
-projected maps, which keeps the heads from winning at once (training/phases.py).
+the paper, for short runs (docs/training.md): features at the images' resolution; maps divided by
+their standard deviation; heads without normalisation; and R1 with respect to the projected maps,
+which keeps the heads from winning at once (training/phases.py).
 """
 
 import math
