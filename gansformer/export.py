@@ -111,7 +111,8 @@ def _write_onnx(generator: Generator, folder: Path, attention: bool) -> None:
 
 def _write_npz(generator: Generator, folder: Path, _attention: bool) -> None:
     arrays = {name: variable.numpy() for name, variable in variables_by_name(generator).items()}
-    np.savez(folder / "weights.npz", **arrays)
+    center = generator.truncation_center()[:, 0].numpy()
+    np.savez(folder / "weights.npz", truncation_center=center, **arrays)
 
 
 _WRITERS: dict[str, Callable[[Generator, Path, bool], None]] = {

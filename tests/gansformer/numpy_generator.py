@@ -10,7 +10,8 @@ def generate(weights: dict[str, np.ndarray], z: np.ndarray, *, layers: int, psi:
     for i in range(layers):
         weight, bias = (weights[f"G_mapping/Dense{i}/{part}"] for part in ("weight", "bias"))
         x = lrelu(x @ (weight * 0.01 / np.sqrt(len(weight))) + 0.01 * bias)
-    w = weights["dlatent_avg"] + psi * (x - weights["dlatent_avg"])
+    (center,) = weights["truncation_center"]
+    w = center + psi * (x - center)
     const = weights["G_synthesis/4x4/Const/const"].transpose(0, 2, 3, 1)
     x = layer(weights, "4x4/Conv", np.repeat(const, len(z), axis=0), w, 0)
     rgb, size = to_rgb(weights, 4, x, w), 8

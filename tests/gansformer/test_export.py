@@ -25,13 +25,13 @@ STYLEGAN2 = {"latent_size": 16, "channel_base": 64, "channel_max": 16, "mapping"
 
 
 def save(path, networks: dict, **image) -> Generator:
-    """Write a snapshot whose variables are not trivial, and return its generator."""
+    """Write a snapshot whose variables are not trivial, and return the generator that it holds."""
     generator, _ = gansformer.build(networks, resolution=16, seed=3, **image)
     draw = np.random.default_rng(1)
     for variable in generator.variables:
         variable.assign(variable + 0.1 * draw.standard_normal(variable.shape))
     save_snapshot(Snapshot(from_mapping(ModelConfig, networks), 0.0, Gs=generator), path)
-    return generator
+    return gansformer.load(path).Gs
 
 
 @pytest.fixture(scope="module")
