@@ -50,10 +50,10 @@ class _Work(NamedTuple):
 
 def generate_images(
     model: str, out: Path, seeds: Sequence[int], sampling: SamplingOptions, output: OutputOptions
-) -> list[Path]:
+) -> tuple[int, list[Path]]:
     """Write an image for each seed (or w of the file `sampling.w`) into `out`, or one grid.
 
-    Returns what was written: of single images, only the archive or the folder. An image depends on
+    Returns how many images, and the files that were written: of single images, only the archive or the folder. An image depends on
     the model, its seed and the sampling options only. Memory does not grow with the number of
     images, but for grids. Raises UserError if the model cannot be loaded or does not support the
     options.
@@ -96,7 +96,7 @@ def generate_images(
     if output.attention:
         written.append(out / f"attention.{output.format}")
         save_image(np.concatenate(attention_rows), written[-1])
-    return written
+    return len(work.names), written
 
 
 def _plan(opened: OpenModel, sampler, seeds: list[int], output: OutputOptions) -> _Work:

@@ -76,14 +76,14 @@ def main(arguments: list[str]) -> None:
     with computing.apply().scope():
         print(f"computing on {describe_devices()}")
         names = ("grid", "columns", "attention", "all_classes", "save_w", "zip", "format")
-        written = generate_images(
+        count, written = generate_images(
             options.model,
             options.out,
             seeds,
             sampling_options(options, computing.dtype),
             OutputOptions(**{name: getattr(options, name) for name in names}),
         )
-    print(f"wrote {' and '.join(map(str, written))}")
+    print(f"wrote {count} images: {' and '.join(map(str, written))}")
 
 
 def entry_point() -> None:

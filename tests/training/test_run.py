@@ -177,7 +177,7 @@ def test_train_takes_texts_in_a_thread(small_config, small_data, tmp_path):
         assert pool.submit(train_in_python, config, **options).result() is True
     with pytest.raises(UserError, match='did you mean "demo"'):
         train_in_python("demoo", **options)
-    with pytest.raises(UserError, match="no images of resolution 32"):  # of one in configs/
+    with pytest.raises(UserError, match="no images of resolution 64"):  # of one in configs/
         train_in_python("demo", **options)
     wrong = dataclasses.replace(config.output, tick_kimg=0)
     with pytest.raises(UserError, match="option output.tick_kimg 0"):
