@@ -53,10 +53,10 @@ def generate_images(
 ) -> tuple[int, list[Path]]:
     """Write an image for each seed (or w of the file `sampling.w`) into `out`, or one grid.
 
-    Returns how many images, and the files that were written: of single images, only the archive or the folder. An image depends on
-    the model, its seed and the sampling options only. Memory does not grow with the number of
-    images, but for grids. Raises UserError if the model cannot be loaded or does not support the
-    options.
+    Returns how many images, and the files that were written: of single images, only the archive or
+    the folder. An image depends on the model, its seed and the sampling options only. Memory does
+    not grow with the number of images, but for grids. Raises UserError if the model cannot be
+    loaded or does not support the options.
     """
     require_writable(out, "--out")
     opened = OpenModel(model, sampling)
