@@ -9,8 +9,9 @@ import importlib.util
 import io
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -55,6 +56,11 @@ def write_video(path: Path, frames: Iterable[np.ndarray], *, fps: float) -> None
         return
     with atomic_file(path) as file:
         {"gif": _write_gif, "webp": _write_webp}[kind](file, frames, first.shape[1::-1], fps)
+
+
+def write_gif(file: BinaryIO, frames: Sequence[np.ndarray], *, fps: float) -> None:
+    """Write frames uint8 [H, W, 3], at least one, into an open file, as write_video does."""
+    _write_gif(file, _with(frames[0], iter(frames[1:])), frames[0].shape[1::-1], fps)
 
 
 def _with(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -49,12 +49,21 @@ def write_w(
 
     Memory does not grow with their number. The file is there when the block ends without an error.
     """
+    with atomic_file(path) as file, write_w_into(file, generator, seeds, noise) as append:
+        yield append
+
+
+@contextmanager
+def write_w_into(
+    file: BinaryIO, generator: Generator, seeds: Sequence[int], noise: np.ndarray | None = None
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """As write_w, into an open file."""
     config = generator.config
     shape = (len(seeds), config.latents, generator.layers, config.component_dim)
     arrays = {"seeds": np.asarray(seeds, np.int64), "network": np.array(network_digest(generator))}
     if noise is not None:
         arrays["noise"] = np.asarray(noise, np.float32)
-    with atomic_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w") as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)
