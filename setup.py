@@ -34,6 +34,7 @@ COMMANDS = [
     "prepare_data",
     "generate",
     "visualize",
+    "explore",
     "project",
     "evaluate",
     "study",
@@ -76,7 +77,7 @@ setup(
         "dnnlib.ops": ["src/*/*", "built/**/*"],
         "gansformer.configs": ["*.yaml", "studies/*.yaml"],
         "gansformer_programs.datasets": ["demo/*"],
-        "gansformer": ["pretrained/*/*"],
+        "gansformer": ["pretrained/*/*", "explorer.html"],
     },
     install_requires=REQUIREMENTS,
     # pip builds in an environment of its own; the ops are compiled against TensorFlow's headers.

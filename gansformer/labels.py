@@ -73,6 +73,16 @@ def class_names(names: Sequence[str], numbers: Sequence[str] | None = None) -> l
     return list(values)
 
 
+def first_label(names: Sequence[str], numbers: Sequence[str] | None = None) -> str:
+    """Return a label as --label takes it: of each column the first value, of numbers 0."""
+    names = list(names)
+    columns = _columns(names, _guess_numbers(names) if numbers is None else numbers)
+    values = {name: "0" if isinstance(v, int) else next(iter(v)) for name, v in columns.items()}
+    if list(values) == [""]:
+        return values[""]
+    return ",".join(f"{name}={value}" for name, value in values.items())
+
+
 def describe_vector(vector: np.ndarray, names: Sequence[str]) -> str:
     """Return a label vector in words: its values, or those that are not 0 if there are many."""
     named = [f"{name} {value:g}" for name, value in zip(names, vector, strict=True)]
