@@ -1,6 +1,7 @@
 """A headless Chromium, driven through the DevTools protocol on a pair of pipes."""
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -17,16 +18,22 @@ def find_chromium() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
+def _pipe() -> list[int]:
+    """Return a pipe whose numbers are none of those that the browser takes, 3 and 4."""
+    ends = os.pipe()
+    moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return moved
+
+
 class Browser:
     """One page. Downloads go to `folder`."""
 
     def __init__(self, folder, width=1280, height=900):
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        to_browser, self._out = os.pipe()
-        self._in, from_browser = os.pipe()
-        command = (
-            f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser} {to_browser}<&- {from_browser}>&-'
-        )
+        (to_browser, self._out), (self._in, from_browser) = _pipe(), _pipe()
+        command = f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}'
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                    "--remote-debugging-pipe", f"--user-data-dir={self._profile.name}"]  # fmt: skip
         self._process = subprocess.Popen(

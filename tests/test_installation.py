@@ -36,6 +36,7 @@ def test_commands_of_the_wheel(tmp_path):
     zipfile.ZipFile(wheel).extractall(site)
     for folder in ("gansformer", "dnnlib", "metrics"):
         assert all((site / name.replace(".", "/")).is_dir() for name in packages(folder))
+    assert (site / "gansformer" / "explorer.html").is_file()
     for folder in ("datasets", "training", "scripts"):
         assert not (site / folder).exists()
         for name in packages(folder) - {"scripts.installed"}:

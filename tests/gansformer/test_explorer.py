@@ -350,7 +350,7 @@ def test_the_page(server, explorer, tmp_path):
 
     with Browser(tmp_path) as browser:
         browser.open(server.url)
-        browser.wait("document.readyState === 'complete' && image !== null")
+        browser.wait("typeof image !== 'undefined' && image !== null")
         first = shown()
         assert_same(image(), expected(first))
 
@@ -398,7 +398,7 @@ def test_the_page(server, explorer, tmp_path):
 
         browser.open("about:blank")
         browser.open(link)
-        browser.wait("document.readyState === 'complete' && image !== null")
+        browser.wait("typeof image !== 'undefined' && image !== null")
         assert_same(image(), expected(moved))
         for width in (400, 1280):
             browser.resize(width, 900)

@@ -19,7 +19,7 @@ from scripts.train import main as train
 from tests.golden_files import ROOT
 from training.config import RunConfig
 
-PROGRAMS = ("train", "generate", "visualize", "bench", "convert_checkpoint", "launch")
+PROGRAMS = ("train", "generate", "visualize", "explore", "bench", "convert_checkpoint", "launch")
 HUGE = 10**30
 
 # Of the numbers in a configuration, those that may be 0 or negative, and what it means.
