@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,25 @@ from dnnlib.image_folders import printable
 from dnnlib.progress import track
 
 JOURNAL_EVERY_S = 10.0
+TOOL = {"bytes_version": BYTES_VERSION, "pillow": PIL.__version__}  # what the bytes depend on
 SKIPPED_NAMED = 1000  # bad images named in the manifest; the others are only counted
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image of a source, converted."""
+
+    name: str
+    label: np.ndarray | None  # [label_dim] float32
+    outcome: Outcome
+
+    def require_usable(self) -> None:
+        """Raise UserError if it cannot be used."""
+        if self.outcome.problem:
+            raise UserError(
+                f"{printable(self.name)}: {self.outcome.problem}; put it right or leave out "
+                "--strict to skip it"
+            )
 
 
 class Job:
@@ -67,10 +85,18 @@ class Job:
         self._state = source.state()
         self._progress = self._continue(fingerprint) or self._start(fingerprint)
 
-    def convert(self, *, workers: int, strict: bool) -> None:
-        """Convert all images that are not yet in the files. What is done is never lost."""
+    @property
+    def items_done(self) -> int:
+        """How many images of the source have been looked at."""
+        return self._progress.items_done
+
+    def convert(self, found: Iterator[Found], *, strict: bool) -> None:
+        """Take all images that are not yet in the files. What is done is never lost.
+
+        found: the images of the source from number `items_done` on.
+        """
         try:
-            self._convert(workers, strict)
+            self._convert(found, strict)
             self._save()
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -167,7 +193,7 @@ class Job:
         share = 1.0 if choices.encoding == "raw" else 0.1  # a guess on the low side
         return int((self._expected_images() or 0) * pixels * share)
 
-    def _convert(self, workers: int, strict: bool) -> None:
+    def _convert(self, found: Iterator[Found], strict: bool) -> None:
         progress = self._progress
         total = self._expected_images()
         if total is not None:
@@ -176,34 +202,21 @@ class Job:
             )
         if progress.images == self.order.max_images:
             return
-        names: deque[str] = deque()  # of the images that are being worked on
-        labels: deque[np.ndarray | None] = deque()
-        outcomes = convert_in_order(self._tasks(names, labels), self.preparation, workers=workers)
         saved = time.monotonic()
-        with closing(outcomes):
-            for outcome in track(outcomes, label=f"preparing {self.name}", total=total):
-                self._take(outcome, names.popleft(), labels.popleft(), strict)
+        with closing(found):
+            for image in track(found, label=f"preparing {self.name}", total=total):
+                self._take(image, strict)
                 if time.monotonic() - saved > JOURNAL_EVERY_S:
                     self._save()
                     saved = time.monotonic()
                 if self._progress.images == self.order.max_images:
                     return
 
-    def _tasks(self, names: deque, labels: deque) -> Iterator[Task]:
-        done = self._progress.items_done
-        for name, task in itertools.islice(
-            find_tasks(self.source, self.labeller, self.order), done, None
-        ):
-            names.append(name)
-            labels.append(task.label)
-            yield task
-
-    def _take(self, outcome: Outcome, name: str, label: np.ndarray | None, strict: bool) -> None:
+    def _take(self, image: Found, strict: bool) -> None:
+        name, label, outcome = image.name, image.label, image.outcome
         shown = printable(name)
-        if outcome.problem and strict:
-            raise UserError(
-                f"{shown}: {outcome.problem}; put it right or leave out --strict to skip it"
-            )
+        if strict:
+            image.require_usable()
         progress = replace(
             self._progress,
             items_done=self._progress.items_done + 1,
@@ -263,8 +276,32 @@ class Job:
                 "state": progress.state,
                 "content": progress.content,
             },
-            tool={"bytes_version": BYTES_VERSION, "pillow": PIL.__version__},
+            tool=TOOL,
         )
+
+
+def convert_images(
+    source: Source,
+    labeller: Labeller,
+    preparation: Preparation,
+    order: Order,
+    *,
+    workers: int,
+    start: int = 0,
+    step: int = 1,
+) -> Iterator[Found]:
+    """Convert images number start, start + step, ... of a source, and yield them in that order."""
+    waiting: deque[tuple[str, np.ndarray | None]] = deque()  # images that are being worked on
+
+    def tasks() -> Iterator[Task]:
+        every = find_tasks(source, labeller, order)
+        for name, task in itertools.islice(every, start, None, step):
+            waiting.append((name, task.label))
+            yield task
+
+    with closing(convert_in_order(tasks(), preparation, workers=workers)) as outcomes:
+        for outcome in outcomes:
+            yield Found(*waiting.popleft(), outcome)
 
 
 def find_tasks(source: Source, labeller: Labeller, order: Order) -> Iterator[tuple[str, Task]]:

@@ -19,6 +19,7 @@ from dnnlib.files import atomic_file, lock
 
 UNFINISHED = ".unfinished"  # folder inside the data set directory while it is being prepared
 JOURNAL_FILE = "progress.json"  # in there
+PART_FILE = "part.images"  # see datasets.parts; while it is being written, in there
 
 
 @dataclass

@@ -6,13 +6,13 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from datasets.job import Job, describe_content, find_tasks
-from datasets.journal import JOURNAL_FILE, UNFINISHED, chain, locked
+from datasets.job import Job, convert_images, describe_content, find_tasks
+from datasets.journal import JOURNAL_FILE, PART_FILE, UNFINISHED, chain, locked
 from datasets.labels.choosing import choose_labeller
 from datasets.labels.labeller import Labeller
 from datasets.manifest import Manifest, read_manifest
@@ -55,41 +55,67 @@ def prepare(
     used. read_as: see `open_source`. check_content: where the data set is there already, read all
     of the source rather than trust its files' sizes and times of change.
     """
+    workers = count_workers(workers)
+    out = Path(out)
+    manifest = find_finished(out)
+    with opened_source(source, out, order, read_as) as (opened, labeller):
+        fingerprint = find_fingerprint(opened, labeller, preparation, order)
+        if manifest:
+            require_same(out, manifest, fingerprint)
+            _require_same_content(
+                out, manifest, opened, labeller, preparation, order, check_content
+            )
+            known = [name for name, _ in manifest.source["skipped"]]
+            unusable = _unusable(opened, known)
+            shutil.rmtree(out / UNFINISHED)
+            return Prepared(manifest, out, was_there=True, unusable=unusable)
+        name = set_name(opened, order)
+        job = Job(out, name, opened, labeller, preparation, order, fingerprint)
+        images = convert_images(
+            opened, labeller, preparation, order, workers=workers, start=job.items_done
+        )
+        job.convert(images, strict=strict)
+        return Prepared(job.finish(), out, was_there=False)
+
+
+def count_workers(workers: int | None) -> int:
+    """Return the number of worker processes; None: one a core."""
     if workers is not None and workers < 1:
         raise UserError(f"{workers} workers: give a positive number of processes")
-    out = Path(out)
-    manifest = _check_directory(out)
+    return workers or available_cores()
+
+
+@contextmanager
+def workspace_of(out: Path) -> Iterator[Path]:
+    """Lock and yield the folder for unfinished files, and leave no such folder without use."""
     workspace = out / UNFINISHED
     workspace.mkdir(parents=True, exist_ok=True)
     with locked(workspace):
         try:
-            opened = open_source(source, workspace, read_as=read_as, out=out)
-            opened.remarks += find_sizes(item.name for item in opened.items())
-            labeller = choose_labeller(order.labels, opened)
-            for remark in (
-                *(f"{opened.path}: {remark}" for remark in opened.remarks),
-                *labeller.remarks,
-            ):
-                print(remark, file=sys.stderr)
-            fingerprint = _fingerprint(opened, labeller, preparation, order)
-            if manifest:
-                _require_same(out, manifest, fingerprint)
-                _require_same_content(
-                    out, manifest, opened, labeller, preparation, order, check_content
-                )
-                known = [name for name, _ in manifest.source["skipped"]]
-                unusable = _unusable(opened, known)
-                shutil.rmtree(workspace)
-                return Prepared(manifest, out, was_there=True, unusable=unusable)
-            name = _set_name(opened, order)
-            job = Job(out, name, opened, labeller, preparation, order, fingerprint)
-            job.convert(workers=workers or available_cores(), strict=strict)
-            return Prepared(job.finish(), out, was_there=False)
+            yield workspace
         finally:  # not where another process works
             _tidy(out, workspace)
 
 
-def _check_directory(out: Path) -> Manifest | None:
+@contextmanager
+def opened_source(
+    source: str, out: Path, order: Order, read_as: str | None
+) -> Iterator[tuple[Source, Labeller]]:
+    """Open the source and what labels its images, say what is odd about them, and yield both."""
+    with workspace_of(out) as workspace:
+        opened = open_source(source, workspace, read_as=read_as, out=out)
+        opened.remarks += find_sizes(item.name for item in opened.items())
+        labeller = choose_labeller(order.labels, opened)
+        for remark in (
+            *(f"{opened.path}: {remark}" for remark in opened.remarks),
+            *labeller.remarks,
+        ):
+            print(remark, file=sys.stderr)
+        yield opened, labeller
+
+
+def find_finished(out: Path) -> Manifest | None:
+    """Return the manifest of the data set in `out`, if any; UserError if files are in the way."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: a file is in the way; choose another --out")
     manifest = read_manifest(out)
@@ -102,7 +128,8 @@ def _check_directory(out: Path) -> Manifest | None:
     return manifest
 
 
-def _require_same(out: Path, manifest: Manifest, fingerprint: str) -> None:
+def require_same(out: Path, manifest: Manifest, fingerprint: str) -> None:
+    """Raise UserError unless `out` holds, complete, the data set with this fingerprint."""
     if manifest.preparation.get("fingerprint") != fingerprint:
         raise UserError(
             f"{out}: holds another data set ({manifest.name}, {manifest.count} images of "
@@ -181,9 +208,12 @@ def find_sizes(names: Iterable[str]) -> list[str]:
     ]
 
 
-def _fingerprint(source: Source, labeller: Labeller, preparation: Preparation, order: Order) -> str:
+def find_fingerprint(
+    source: Source, labeller: Labeller, preparation: Preparation, order: Order
+) -> str:
+    """Return the digest of all that determines the bytes of a data set, without reading images."""
     labels = [labeller.names, labeller.digest]
-    name = _set_name(source, order)
+    name = set_name(source, order)
     shape = asdict(preparation)
     if preparation.max_pixels == MAX_PIXELS:
         del shape["max_pixels"]  # data sets of earlier versions keep their fingerprint
@@ -191,7 +221,8 @@ def _fingerprint(source: Source, labeller: Labeller, preparation: Preparation, o
     return hashlib.sha256(json.dumps([BYTES_VERSION, *choices]).encode()).hexdigest()
 
 
-def _set_name(source: Source, order: Order) -> str:
+def set_name(source: Source, order: Order) -> str:
+    """Return the name of the data set."""
     if order.name:
         return order.name
     stem = source.path.resolve().name.split(".")[0]
@@ -200,7 +231,7 @@ def _set_name(source: Source, order: Order) -> str:
 
 def _tidy(out: Path, workspace: Path) -> None:
     """Leave nothing behind that cannot be continued."""
-    if not (workspace / JOURNAL_FILE).exists():
+    if not any((workspace / name).exists() for name in (JOURNAL_FILE, PART_FILE)):
         shutil.rmtree(workspace, ignore_errors=True)
         with suppress(OSError):
             out.rmdir()  # only if there is nothing in it

@@ -5,7 +5,13 @@
   prepare_data.py my-images/ --out data/mine --resolution 128
   prepare_data.py cartoonset10k.tgz --out data/cartoonset --labels hair_color,glasses
 
-An interrupted run continues when the same command is given again. And to look at data sets:
+An interrupted run continues when the same command is given again. Divided among several jobs, with
+the same result:
+
+  prepare_data.py my-images/ --part 1/8 --out parts/1     and so on to 8/8
+  prepare_data.py merge parts/* --out data/mine
+
+And to look at data sets:
 
   prepare_data.py inspect DIR [--grid FILE]       facts, colours, labels, a grid of images
   prepare_data.py verify DIR                      checksums, and whether all records decode
@@ -19,6 +25,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until run(): Ctrl-C ends imports without a word
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -27,6 +34,7 @@ if __name__ == "__main__":
 
 from datasets.catalogue import CATALOGUE, fetch_data_set
 from datasets.manifest import ENCODINGS
+from datasets.parts import merge, prepare_part
 from datasets.preparation import Order, Preparation
 from datasets.preparing import Prepared, prepare
 from datasets.shaping import CROPS, FILTERS
@@ -46,7 +54,7 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="prepare_data.py",
         description=__doc__.split("\n")[0],
-        epilog="also: prepare_data.py inspect|verify|extract|compare DIR ... (each with --help)",
+        epilog="also: prepare_data.py merge|inspect|verify|extract|compare DIR (each with --help)",
     )
     parser.add_argument(
         "source",
@@ -73,10 +81,26 @@ def make_parser() -> ArgumentParser:
         help="where the data set is there already, read all images to see whether they changed; "
         "default: only where sizes or times of files did",
     )
+    parser.add_argument(
+        "--part",
+        type=_part,
+        metavar="I/N",
+        help="prepare only part I (from 1) of N, for prepare_data.py merge",
+    )
     _add_shape_options(parser.add_argument_group("shape of the images"))
     _add_choice_options(parser.add_argument_group("choice of images and labels"))
     _add_file_options(parser.add_argument_group("files written"))
     return parser
+
+
+def _part(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    number, count = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= number <= count <= MOST_PARTS:
+        raise argparse.ArgumentTypeError(
+            f"{text}: use I/N, part I of N, from 1/N to N/N; N is at most {MOST_PARTS}"
+        )
+    return number, count
 
 
 def _add_shape_options(shape) -> None:
@@ -146,6 +170,12 @@ def _add_file_options(files) -> None:
 def make_tool_parser(tool: str) -> ArgumentParser:
     """Return the parser of a tool that looks at data sets."""
     parser = ArgumentParser(prog=f"prepare_data.py {tool}", description=TOOLS[tool].__doc__)
+    if tool == "merge":
+        parser.add_argument(
+            "directories", type=Path, nargs="+", metavar="DIR", help="directories of all parts"
+        )
+        parser.add_argument("--out", type=Path, required=True, help="directory of the data set")
+        return parser
     parser.add_argument("directory", type=Path, help="directory of a data set")
     if tool == "compare":
         parser.add_argument("other", type=Path, help="directory of another data set")
@@ -163,9 +193,11 @@ def make_tool_parser(tool: str) -> ArgumentParser:
 
 
 def use_tool(tool: str, arguments: list[str]) -> None:
-    """Look at data sets."""
+    """Merge parts, or look at data sets."""
     options = make_tool_parser(tool).parse_args(arguments)
-    if tool == "inspect":
+    if tool == "merge":
+        print_summary(merge(options.directories, options.out))
+    elif tool == "inspect":
         if options.sheet is not None:
             print("--sheet is now called --grid", file=sys.stderr)
         grid = options.grid or options.sheet
@@ -184,7 +216,14 @@ def use_tool(tool: str, arguments: list[str]) -> None:
         print(found)
 
 
-TOOLS = {"inspect": inspect, "verify": verify, "extract": extract, "compare": compare}
+TOOLS = {
+    "merge": merge,
+    "inspect": inspect,
+    "verify": verify,
+    "extract": extract,
+    "compare": compare,
+}
+MOST_PARTS = 500  # their files are open together
 
 
 def main(arguments: list[str]) -> None:
@@ -192,7 +231,10 @@ def main(arguments: list[str]) -> None:
     if arguments and arguments[0] in TOOLS:
         use_tool(arguments[0], arguments[1:])
         return
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.part:
+        parser.refuse_without_effect(options, ["check_content"], "with --part")
     source = options.source
     if source in CATALOGUE:
         folder = options.downloads or options.out.parent / "downloads"
@@ -219,6 +261,21 @@ def main(arguments: list[str]) -> None:
         labels=options.labels,
         label_file=options.label_file,
     )
+    if options.part:
+        number, count = options.part
+        images = prepare_part(
+            source,
+            options.out,
+            preparation,
+            order,
+            number=number,
+            count=count,
+            workers=options.workers,
+            strict=options.strict,
+            read_as=options.read_as,
+        )
+        print(f"part {number} of {count}: {images:,} images of the source are in {options.out}")
+        return
     prepared = prepare(
         source,
         options.out,
