@@ -2,6 +2,7 @@
 """Train a StyleGAN2 or a GANformer on a prepared data set."""
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from dnnlib.cli import ArgumentParser, run  # noqa: E402
 from dnnlib.numbers import LARGEST, FiniteNumber, seed  # noqa: E402
 from dnnlib.quiet import import_tensorflow  # noqa: E402
 from dnnlib.signals import STOPPED  # noqa: E402
+from dnnlib.slurm import make_slurm_config  # noqa: E402
 
 
 def make_parser() -> ArgumentParser:
@@ -43,6 +45,12 @@ def make_parser() -> ArgumentParser:
         help="length of the run (configuration: training.kimg)",
     )
     parser.add_argument("--seed", type=seed, help="seed (configuration: training.seed)")
+    parser.add_argument(
+        "--cluster",
+        choices=["slurm"],
+        help="slurm: each task that srun has started is one of several workers; "
+        "default: what TF_CONFIG says, else one process",
+    )
     parser.add_computing_options()
     parser.add_xla()
     parser.add_assignments(example="training.gamma=1")
@@ -64,6 +72,8 @@ def main(arguments: list[str]) -> None:
         if value is not None
     ]
 
+    if options.cluster == "slurm":
+        os.environ["TF_CONFIG"] = make_slurm_config(os.environ)
     import_tensorflow()
     from dnnlib.computing import ComputingOptions
     from training.config import load_config

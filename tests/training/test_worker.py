@@ -101,17 +101,30 @@ def test_two_workers_equal_one_device(command, tmp_path):
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
-class Job:
-    """Two workers, started by hand as on two machines."""
+SLURM_STEP = {
+    "SLURM_JOB_ID": str(os.getpid()),  # the ports are chosen by it
+    "SLURM_STEP_ID": "0",
+    "SLURM_NODEID": "0",
+    "SLURM_STEP_NODELIST": "localhost",
+    "SLURM_STEP_TASKS_PER_NODE": "2",
+}
 
-    def __init__(self, command, directory: Path, only_second=()):
+
+class Job:
+    """Two workers, started by hand as on two machines, or as srun starts two tasks."""
+
+    def __init__(self, command, directory: Path, only_second=(), *, slurm: bool = False):
         addresses = [f"127.0.0.1:{port}" for port in find_ports(2)]
         others = [[], list(only_second)]
         self.outputs = [directory / f"worker{index}.txt" for index in (0, 1)]
         self.processes = []
         for index, path in enumerate(self.outputs):
             environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-            environment["TF_CONFIG"] = make_tf_config(addresses, index)
+            if slurm:
+                environment |= {f"SLURM_{name}": str(index) for name in ("PROCID", "LOCALID")}
+                environment |= SLURM_STEP
+            else:
+                environment["TF_CONFIG"] = make_tf_config(addresses, index)
             with open(path, "w") as file:
                 options = {"stdout": file, "stderr": subprocess.STDOUT, "env": environment}
                 self.processes.append(subprocess.Popen([*command, *others[index]], **options))
@@ -174,3 +187,21 @@ def test_workers_with_different_configurations_end_before_the_first_step(command
         for index in (0, 1):
             assert "configuration or data set of worker 1" in job.text(index)
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.slow
+def test_tasks_of_slurm_stop_before_the_time_limit_and_go_on_when_requeued(command, tmp_path):
+    command = [*command, "--run", str(tmp_path / "run"), "--cluster", "slurm", "--set"]
+    command += [*SMOOTH, "output.tick_kimg=0.016"]
+    with Job(command, tmp_path, slurm=True) as job:
+        job.wait_for("tick 1")
+        for process in job.processes:  # as #SBATCH --signal=USR1@120 does
+            process.send_signal(signal.SIGUSR1)
+        assert [process.wait(timeout=120) for process in job.processes] == [STOPPED, STOPPED]
+    with Job(command, tmp_path, slurm=True) as job:
+        assert [process.wait(timeout=300) for process in job.processes] == [0, 0], job.text(0)
+        assert f"resuming from {tmp_path}/run/checkpoints" in job.text(0)
+        assert "on 2 device(s)" in job.text(0) and "finished 0.16 kimg" in job.text(0)
+    one = ["training.batch_per_device=8", "--run", str(tmp_path / "one")]
+    run([*command[: command.index("--run")], "--set", *SMOOTH, "output.tick_kimg=0.016", *one])
+    assert_same_weights(read_state(tmp_path / "one"), read_state(tmp_path / "run"))
