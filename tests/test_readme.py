@@ -1,5 +1,6 @@
-"""The README's Python example runs as printed."""
+"""The README's Python example runs as printed, and programs can be called as the documents do."""
 
+import os
 import re
 
 import numpy as np
@@ -17,3 +18,11 @@ def test_python_example(monkeypatch, capsys):
     np.testing.assert_allclose(many[[3, 14]], single, atol=1e-3)
     assert len(names["out"].attention) > 0
     assert "G_synthesis/64x64/Conv1" in capsys.readouterr().out
+
+
+def test_programs_can_be_executed():
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in documents)
+    called = set(re.findall(r"^(scripts/\w+\.(?:py|sh))", text, re.MULTILINE))
+    assert "scripts/train.py" in called
+    assert not [name for name in called if not os.access(ROOT / name, os.X_OK)]
