@@ -4,7 +4,8 @@
   launch.py 2 train.py --config cartoonset64-duplex --data DIR --run DIR
 
 GPUs are divided among the workers. Several machines: start train.py on each of them with TF_CONFIG
-set, see docs/distribution.md. One process uses all GPUs of its machine without this program.
+set, or with srun and --cluster slurm, see docs/distribution.md. One process uses all GPUs of its
+machine without this program.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Data sets prepared in parts: the bytes of a single run, or one clear line."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -59,6 +60,15 @@ def test_images_that_cannot_be_used_are_counted_in_the_order_of_the_source(mixed
     found = merge(parts, tmp_path / "merged")
     assert content(tmp_path / "merged") == content(tmp_path / "single")
     assert found.manifest.source["skipped_count"] == 3 and found.manifest.source["left_aside"]
+
+
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_parts_of_archives(mixed, tmp_path, kind):  # noqa: F811
+    source = shutil.make_archive(str(tmp_path / "source"), kind, mixed)
+    parts = in_parts(source, tmp_path, "--shards", 3, count=2)
+    prepare(source, tmp_path / "single", SMALL, Order(shards=3), workers=1)
+    merge(parts, tmp_path / "merged")
+    assert content(tmp_path / "merged") == content(tmp_path / "single")
 
 
 KILLED = """
