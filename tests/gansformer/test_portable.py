@@ -75,6 +75,7 @@ def test_a_saved_generator_holds_its_portable_form(tiny_generator, tmp_path):
 
 
 @pytest.mark.skipif(not implementation().startswith("native"), reason="there are no native ops")
+@pytest.mark.slow
 def test_a_function_with_native_operations_cannot_be_saved(tiny_generator, tmp_path):
     """It could not be loaded anywhere but here."""
     holder = tf.Module()

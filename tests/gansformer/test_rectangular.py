@@ -61,7 +61,7 @@ def wide_data(tmp_path_factory):
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param("crop_ratio: 0.5", id="canvas"),
+        pytest.param("crop_ratio: 0.5", id="canvas", marks=pytest.mark.slow),
         pytest.param("", id="padded", marks=pytest.mark.slow),
     ],
 )

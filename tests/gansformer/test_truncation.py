@@ -110,6 +110,7 @@ def test_official_files_keep_the_official_truncation(tmp_path):
     assert np.abs(images["pickle"] - images["component"]).max() > 5
 
 
+@pytest.mark.slow
 def test_grids_of_training_follow_the_weights(tmp_path):
     """At psi 0 all images of a grid are that of the components' averages, also after training."""
     generator, _ = build()

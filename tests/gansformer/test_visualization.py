@@ -97,6 +97,7 @@ def test_all_layers_of_another_image_are_that_image(model, images, tmp_path):
     np.testing.assert_array_equal(mixed[1:, 0], images["const"][:2])
 
 
+@pytest.mark.slow
 def test_component_changes(model, tmp_path, capsys):
     visualize(["components", "--model", model, "--out", str(tmp_path), "--seeds", "0-1",
                "--others", "4-5", "--noise", "const"])  # fmt: skip

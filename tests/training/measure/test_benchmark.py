@@ -56,6 +56,7 @@ def test_report(small_config, tmp_path, capsys):
     assert "img/s" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_devices(small_config, tmp_path):
     """In a process of its own: virtual devices are made once."""
     path = tmp_path / "bench.json"

@@ -1,8 +1,11 @@
 """Snapshots and grids at given numbers of images."""
 
+import pytest
+
 from scripts.train import main as train
 
 
+@pytest.mark.slow
 def test_milestones_are_written_and_kept(small_arguments, tmp_path):
     """Batches of 4: the first one at or after each milestone, besides the newest snapshot."""
     train(
