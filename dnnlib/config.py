@@ -40,6 +40,15 @@ def from_mapping(cls: type[Config], data: Mapping[str, Any], *, path: str = "") 
         raise UserError(f"option {path or 'configuration'}: {error}") from error
 
 
+def flatten(options: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Return nested options under names such as training.gamma, see `to_mapping`."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        nested = isinstance(value, dict)
+        flat |= flatten(value, f"{path}{name}.") if nested else {f"{path}{name}": value}
+    return flat
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping that a YAML file holds."""
     import yaml

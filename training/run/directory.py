@@ -1,11 +1,10 @@
 """The directory of a run: its log, its configuration, and where to continue."""
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from dnnlib.config import from_mapping, read_yaml, to_mapping
+from dnnlib.config import flatten, from_mapping, read_yaml, to_mapping
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_file
 from training.config import RunConfig
@@ -67,7 +66,7 @@ def _find_checkpoint(run: Path, resume: str, report) -> Path | None:
 
 def _compare(old: RunConfig, new: RunConfig, run: Path, report) -> None:
     """Report options that differ from the run's; refuse those that make it another network."""
-    before, now = _flatten(to_mapping(old)), _flatten(to_mapping(new))
+    before, now = flatten(to_mapping(old)), flatten(to_mapping(new))
     for option in sorted(before | now):
         if before.get(option) == now.get(option):
             continue
@@ -80,12 +79,3 @@ def _compare(old: RunConfig, new: RunConfig, run: Path, report) -> None:
             f"changed since the run was started: {option} was {before.get(option)}, "
             f"is now {now.get(option)}"
         )
-
-
-def _flatten(options: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Return nested options under names such as training.gamma."""
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        nested = isinstance(value, dict)
-        flat |= _flatten(value, f"{path}{name}.") if nested else {f"{path}{name}": value}
-    return flat

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dnnlib.config import flatten
 from metrics.names import parse_metrics
 from training.study.charts import Point, line_chart
 from training.study.document import (
@@ -335,7 +336,7 @@ def _device(result: Result) -> str:
 
 
 def _settings(study: Study, results: Sequence[Result]) -> list[str | Table]:
-    flat = {r.row: _flatten(r.config) for r in _first_seeds(study, results) if r.config}
+    flat = {r.row: flatten(r.config) for r in _first_seeds(study, results) if r.config}
     options = sorted({option for config in flat.values() for option in config})
     rows: list[list[Cell]] = []
     for option in options:
@@ -345,14 +346,6 @@ def _settings(study: Study, results: Sequence[Result]) -> list[str | Table]:
     if not rows:
         return []
     return [Table("", ["option", *flat], rows, "text")]
-
-
-def _flatten(options: dict[str, Any], path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        nested = isinstance(value, dict)
-        flat |= _flatten(value, f"{path}{name}.") if nested else {f"{path}{name}": value}
-    return flat
 
 
 def _provenance(study: Study, results: Sequence[Result]) -> list[str | Table]:
