@@ -15,7 +15,55 @@ from gansformer.summary import format_summary, summarize
 from gansformer.variables import Scope
 
 
-class Discriminator(tf.Module):
+class BaseDiscriminator(tf.Module):
+    """What discriminators of all kinds have: the images they take, checks of these, a summary."""
+
+    canvas: Canvas
+    channels: int
+    label_dim: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images."""
+        return (*self.canvas.shape(self.canvas.resolution), self.channels)
+
+    def summary(self) -> None:
+        """Print a table: layer, trainable parameters, output shape."""
+        print(format_summary(summarize(self, self.evaluate_once)))
+
+    def evaluate_once(self, batch: int = 4) -> tf.Tensor:
+        """Return scores of grey images; for tracing what the network does."""
+        labels = tf.zeros([batch, self.label_dim]) if self.label_dim else None
+        return self(tf.zeros([batch, *self.image_shape]), labels)
+
+    def check_images(self, images: tf.Tensor) -> tf.Tensor:
+        """Return images as float32 [B, H, W, C]. Raises ValueError if they are not such images."""
+        images = tf.convert_to_tensor(images)
+        if images.dtype.is_integer:
+            raise ValueError(
+                f"images are {images.dtype.name}; this discriminator needs floats in [-1, 1], such "
+                "as tf.cast(images, tf.float32) / 127.5 - 1"
+            )
+        images = tf.cast(images, tf.float32)
+        if images.shape.rank and images.shape[0] == 0:
+            raise ValueError("the batch is empty: give at least one image")
+        if not images.shape.is_compatible_with([None, *self.image_shape]):
+            raise ValueError(
+                f"images have shape {images.shape}; this discriminator needs {self.image_shape}"
+            )
+        return images
+
+    def check_labels(self, labels: tf.Tensor | None) -> None:
+        """Raise ValueError if there are labels where none are wanted, or none where they are."""
+        if self.label_dim and labels is None:
+            raise ValueError(
+                f"this discriminator is conditional: give labels [B, {self.label_dim}]"
+            )
+        if not self.label_dim and labels is not None and tf.convert_to_tensor(labels).shape[-1]:
+            raise ValueError("this discriminator is not conditional: give it no labels")
+
+
+class Discriminator(BaseDiscriminator):
     """Score images: high for real ones."""
 
     def __init__(
@@ -68,20 +116,6 @@ class Discriminator(tf.Module):
         ]
         self.head = _Head(scope, config, self.canvas, channels, label_dim)
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of the images."""
-        return (*self.canvas.shape(self.canvas.resolution), self.channels)
-
-    def summary(self) -> None:
-        """Print a table: layer, trainable parameters, output shape."""
-        print(format_summary(summarize(self, self.evaluate_once)))
-
-    def evaluate_once(self, batch: int = 4) -> tf.Tensor:
-        """Return scores of grey images; for tracing what the network does."""
-        labels = tf.zeros([batch, self.label_dim]) if self.label_dim else None
-        return self(tf.zeros([batch, *self.image_shape]), labels)
-
     def __call__(
         self,
         images: tf.Tensor,
@@ -94,25 +128,8 @@ class Discriminator(tf.Module):
         random: given in training, for dropout. The batch must be a multiple of
         min(stddev_group, B), whose images are compared with one another.
         """
-        images = tf.convert_to_tensor(images)
-        if images.dtype.is_integer:
-            raise ValueError(
-                f"images are {images.dtype.name}; this discriminator needs floats in [-1, 1], such "
-                "as tf.cast(images, tf.float32) / 127.5 - 1"
-            )
-        images = tf.cast(images, tf.float32)
-        if images.shape.rank and images.shape[0] == 0:
-            raise ValueError("the batch is empty: give at least one image")
-        if not images.shape.is_compatible_with([None, *self.image_shape]):
-            raise ValueError(
-                f"images have shape {images.shape}; this discriminator needs {self.image_shape}"
-            )
-        if self.label_dim and labels is None:
-            raise ValueError(
-                f"this discriminator is conditional: give labels [B, {self.label_dim}]"
-            )
-        if not self.label_dim and labels is not None and tf.convert_to_tensor(labels).shape[-1]:
-            raise ValueError("this discriminator is not conditional: give it no labels")
+        images = self.check_images(images)
+        self.check_labels(labels)
         components = Components(None, self.component_embedding)
         if self.components is not None:
             values = tf.tile(self.components[None], [tf.shape(images)[0], 1, 1])  # [B, k, D]

@@ -20,8 +20,8 @@ from dnnlib.errors import UserError
 from dnnlib.random_streams import RandomStream
 from gansformer.canvas import Canvas
 from gansformer.config import DiscriminatorConfig
-from gansformer.discriminator import Discriminator
-from gansformer.summary import format_summary, shown, summarize
+from gansformer.discriminator import BaseDiscriminator, Discriminator
+from gansformer.summary import shown
 from gansformer.variables import Scope
 
 BLOCKS = (2, 4, 10, 15)  # of EfficientNet-Lite0, whose outputs are the maps
@@ -31,7 +31,7 @@ FEATURES = (24, 40, 112, 320)  # channels of the maps
 DEVIATIONS = (8.0, 8.0, 6.5, 2.5)
 
 
-class ProjectedDiscriminator(tf.Module):
+class ProjectedDiscriminator(BaseDiscriminator):
     """Score images, one score for each head: high for real ones.
 
     beside: StyleGAN2's discriminator, which gives a score more (kind "both"), or None.
@@ -91,20 +91,6 @@ class ProjectedDiscriminator(tf.Module):
             with tf.init_scope():
                 self._block_outputs = load_efficientnet().block_outputs
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of the images."""
-        return (*self.canvas.shape(self.canvas.resolution), self.channels)
-
-    def summary(self) -> None:
-        """Print a table: layer, trainable parameters, output shape."""
-        print(format_summary(summarize(self, self.evaluate_once)))
-
-    def evaluate_once(self, batch: int = 4) -> tf.Tensor:
-        """Return scores of grey images; for tracing what the network does."""
-        labels = tf.zeros([batch, self.label_dim]) if self.label_dim else None
-        return self(tf.zeros([batch, *self.image_shape]), labels)
-
     def __call__(
         self,
         images: tf.Tensor,
@@ -124,14 +110,7 @@ class ProjectedDiscriminator(tf.Module):
     def project(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Return P_1 ... P_4 of images [B, H, W, C], from fine to coarse: [B, h, w, c] each."""
         self.load_features()
-        images = tf.convert_to_tensor(images)
-        if not images.dtype.is_floating:
-            raise ValueError(f"images are {images.dtype.name}; this discriminator needs floats")
-        if not images.shape.is_compatible_with([None, *self.image_shape]):
-            raise ValueError(
-                f"images have shape {images.shape}; this discriminator needs {self.image_shape}"
-            )
-        images = (tf.cast(images, tf.float32) + 1) * 127.5
+        images = (self.check_images(images) + 1) * 127.5
         if self.channels == 4:  # colours on white; the discriminator beside sees transparency
             images = 255 + (images[..., :3] - 255) * images[..., 3:] / 255
         images = tf.repeat(images, 3, axis=3) if self.channels == 1 else images
@@ -141,6 +120,7 @@ class ProjectedDiscriminator(tf.Module):
 
     def score(self, maps: list[tf.Tensor], labels: tf.Tensor | None = None) -> tf.Tensor:
         """Return the score of each head [B, 4] for projected maps."""
+        self.check_labels(labels)
         scores = [head(x) for head, x in zip(self.heads, maps, strict=True)]
         if self.label_dim:
             scores = [tf.reduce_sum(x * labels, axis=1, keepdims=True) for x in scores]
