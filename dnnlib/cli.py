@@ -49,6 +49,12 @@ class ArgumentParser(argparse.ArgumentParser):
             help="on: GPUs that can multiply float32 in TensorFloat-32 (10 bits) do so",
         )
 
+    def add_network(self) -> None:
+        """Add --network: which generator of a model is used."""
+        self.add_argument(
+            "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
+        )
+
     def add_xla(self) -> None:
         """Add --xla."""
         self.add_argument(

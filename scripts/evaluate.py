@@ -57,9 +57,7 @@ def make_parser() -> ArgumentParser:
         help="with --psi, see generate.py; left out: as there",
     )
     parser.add_argument("--noise", default="random", choices=["random", "const", "none"])
-    parser.add_argument(
-        "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
-    )
+    parser.add_network()
     parser.add_argument(
         "--mirror", action="store_true", help="mirror half of the real images (data.mirror runs)"
     )

@@ -31,9 +31,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--port", type=WholeNumber(0, 65535), default=8000, help="0: any that is free"
     )
-    parser.add_argument(
-        "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
-    )
+    parser.add_network()
     parser.add_argument(
         "--truncation", choices=["component", "official"],
         help="see generate.py; left out: component, for official files official",

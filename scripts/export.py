@@ -30,9 +30,7 @@ def make_parser() -> ArgumentParser:
         choices=["saved_model", "tflite", "onnx", "npz"],
         help="npz: weights as arrays, for other programs' own networks",
     )
-    parser.add_argument(
-        "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
-    )
+    parser.add_network()
     parser.add_argument(
         "--attention", action="store_true", help="attention maps are outputs, too (not of npz)"
     )

@@ -49,9 +49,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--label", help="of a conditional model: the class that the image is of, see generate.py"
     )
-    parser.add_argument(
-        "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
-    )
+    parser.add_network()
     parser.add_argument(
         "--video",
         choices=["mp4", "gif", "webp"],

@@ -1,4 +1,4 @@
-"""The options that generate.py, visualize.py and explore.py have in common."""
+"""The options that generate.py and visualize.py have in common."""
 
 import argparse
 from pathlib import Path
@@ -39,9 +39,7 @@ def add_sampling_options(parser: ArgumentParser) -> argparse._MutuallyExclusiveG
         "program; left out: component, for official files official",
     )
     parser.add_argument("--noise", default="random", choices=["random", "const", "none"])
-    parser.add_argument(
-        "--network", default="Gs", choices=["Gs", "G"], help="moving average, or last weights"
-    )
+    parser.add_network()
     parser.add_argument(
         "--label",
         help="of a conditional model: a class by name or number, a value of each column "
