@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,26 +69,7 @@ def prepare_part(
     if find_finished(out):
         raise UserError(f"{out}: holds a whole data set; choose another --out for the part")
     with opened_source(source, out, order, read_as) as (opened, labeller):
-        header = {
-            "part": [number, count],
-            "fingerprint": find_fingerprint(opened, labeller, preparation, order),
-            "state": opened.state(),
-            "tool": TOOL,
-            "name": set_name(opened, order),
-            "preparation": asdict(preparation),
-            "order": asdict(order),
-            "label_names": list(labeller.names),
-            "source": {
-                "name": opened.path.name,
-                "kind": opened.kind,
-                "ratio": opened.ratio,
-                "left_aside": {
-                    "counts": dict(opened.left_aside.counts),
-                    "examples": opened.left_aside.examples,
-                },
-            },
-        }
-        header = json.loads(json.dumps(header))  # as it is read back
+        header = _header([number, count], opened, labeller, preparation, order)
         if (out / PART_FILE).exists():
             found = _read_header(out)
             if found != header:
@@ -120,6 +102,32 @@ def prepare_part(
             os.fsync(file.fileno())
         os.replace(path, out / PART_FILE)
         return done
+
+
+def _header(
+    part: list[int], opened: Source, labeller: Labeller, preparation: Preparation, order: Order
+) -> dict[str, Any]:
+    """Return which part this is and what it has in common with the others, as it is read back."""
+    header = {
+        "part": part,
+        "fingerprint": find_fingerprint(opened, labeller, preparation, order),
+        "state": opened.state(),
+        "tool": TOOL,
+        "name": set_name(opened, order),
+        "preparation": asdict(preparation),
+        "order": asdict(order),
+        "label_names": list(labeller.names),
+        "source": {
+            "name": opened.path.name,
+            "kind": opened.kind,
+            "ratio": opened.ratio,
+            "left_aside": {
+                "counts": dict(opened.left_aside.counts),
+                "examples": opened.left_aside.examples,
+            },
+        },
+    }
+    return json.loads(json.dumps(header))
 
 
 def merge(directories: Sequence[Path], out: Path) -> Prepared:
