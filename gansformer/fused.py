@@ -16,6 +16,8 @@ Each folding follows from linearity: a product of three matrices starts with the
 1 to 5 hold where attention only multiplies (integration "mul", no normalisation over positions) by
 what the softmax gives (no gates, no dropout), with keys that do not depend on X: simplex, and
 k-means in one step from learned centroids. All presets are of this kind; other layers are plain.
+
+Axes are added by expand_dims and reshape: x[:, None] is a slice, whose gradient is one more kernel.
 """
 
 import tensorflow as tf
@@ -154,10 +156,9 @@ def _multiply_heads(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     _, heads, k, size = x.shape
     if heads > 1:
         return tf.matmul(x, weight)
-    flat = tf.matmul(
-        tf.reshape(x, [-1, size]), tf.squeeze(weight, 0)
-    )  # one product instead of B small ones
-    return tf.reshape(flat, [-1, 1, k, weight.shape[2]])
+    weight = tf.squeeze(weight, 0)
+    flat = tf.matmul(tf.reshape(x, [-1, size]), weight)  # one product instead of B small ones
+    return tf.reshape(flat, [-1, 1, k, weight.shape[1]])
 
 
 def to_rgb(layer, x: tf.Tensor, style: tf.Tensor, extra_style: tf.Tensor) -> tf.Tensor:
