@@ -264,13 +264,17 @@ def _ganformer_generator(network: TorchNetwork, normalize_jointly: bool) -> dict
         "self_attention": self_attention and bool(is_resnet),
         "self_attention_without_resnet": self_attention and not is_resnet,
     }
-    return options | {
+    return options | _attention_options(synthesis, top.get("component_dropout", 0.0))
+
+
+def _attention_options(synthesis: dict[str, Any], component_dropout: float) -> dict[str, Any]:
+    return {
         "attention": "duplex" if synthesis["kmeans"] else "simplex",
         "heads": synthesis["num_heads"],
         "integration": synthesis["integration"],
         "norm": synthesis["norm"] or "none",
         "attention_dropout": synthesis["attention_dropout"],
-        "component_dropout": top.get("component_dropout", 0.0),
+        "component_dropout": component_dropout,
         "component_gate": bool(synthesis["ltnt_gate"]),
         "image_gate": bool(synthesis["img_gate"]),
         "start_res": synthesis["start_res"],
