@@ -261,32 +261,14 @@ def main(arguments: list[str]) -> None:
         labels=options.labels,
         label_file=options.label_file,
     )
+    what = source, options.out, preparation, order
+    how = {name: getattr(options, name) for name in ("workers", "strict", "read_as")}
     if options.part:
         number, count = options.part
-        images = prepare_part(
-            source,
-            options.out,
-            preparation,
-            order,
-            number=number,
-            count=count,
-            workers=options.workers,
-            strict=options.strict,
-            read_as=options.read_as,
-        )
+        images = prepare_part(*what, number=number, count=count, **how)
         print(f"part {number} of {count}: {images:,} images of the source are in {options.out}")
         return
-    prepared = prepare(
-        source,
-        options.out,
-        preparation,
-        order,
-        workers=options.workers,
-        strict=options.strict,
-        read_as=options.read_as,
-        check_content=options.check_content,
-    )
-    print_summary(prepared)
+    print_summary(prepare(*what, **how, check_content=options.check_content))
 
 
 def print_summary(prepared: Prepared) -> None:
