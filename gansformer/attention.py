@@ -20,7 +20,7 @@ Letters: A heads, h size of a head, d = A h. fused.py does the same in fewer ope
 import tensorflow as tf
 
 from dnnlib.errors import UserError
-from gansformer.layers import Dense, dropout
+from gansformer.layers import Dense, dropout, normalize_rms
 from gansformer.summary import shown
 from gansformer.variables import Scope
 
@@ -65,7 +65,7 @@ def normalize(x: tf.Tensor, *, integration: str = "both", norm: str = "layer") -
     if integration != "mul":
         x -= tf.reduce_mean(x, axis=axis, keepdims=True)
     if integration != "add":
-        x *= tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + 1e-8)
+        x = normalize_rms(x, axis)
     return x
 
 

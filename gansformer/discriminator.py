@@ -9,7 +9,7 @@ from dnnlib.random_streams import RandomStream
 from gansformer.bipartite import Components, discriminator_attention
 from gansformer.canvas import Canvas, channels_at, feature_types
 from gansformer.config import DiscriminatorConfig, LabelMappingConfig
-from gansformer.layers import Conv, Dense, minibatch_stddev
+from gansformer.layers import Conv, Dense, minibatch_stddev, normalize_rms
 from gansformer.positions import GridPositions
 from gansformer.summary import format_summary, summarize
 from gansformer.variables import Scope
@@ -197,8 +197,7 @@ class _LabelMapping(tf.Module):
 
     def __call__(self, labels: tf.Tensor) -> tf.Tensor:
         """labels: [B, label_dim] -> [B, dim], divided by sqrt(dim)."""
-        x = self.embedding(tf.convert_to_tensor(labels, tf.float32))
-        x *= tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-8)
+        x = normalize_rms(self.embedding(tf.convert_to_tensor(labels, tf.float32)))
         for layer in self.layers:
             x = layer(x)
         return x / math.sqrt(x.shape[-1])

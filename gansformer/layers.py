@@ -188,6 +188,11 @@ def convolve(
     return conv1x1(x, weight) if weight.shape[0] == 1 else conv3x3(x, weight)
 
 
+def normalize_rms(x: tf.Tensor, axis: int | list[int] = -1) -> tf.Tensor:
+    """Return x divided by its root mean square over `axis`."""
+    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + 1e-8)
+
+
 def limit(x: tf.Tensor, clamp: float | None) -> tf.Tensor:
     """Return x limited to -clamp ... clamp, or x as it is where clamp is None."""
     return x if clamp is None else tf.clip_by_value(x, -clamp, clamp)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from dnnlib.random_streams import RandomStream
 from gansformer.attention import Attention
 from gansformer.config import GeneratorConfig
-from gansformer.layers import Dense
+from gansformer.layers import Dense, normalize_rms
 from gansformer.residual_block import ResidualBlock
 from gansformer.variables import Scope
 
@@ -84,13 +84,13 @@ class MappingNetwork(tf.Module):
             x = x if self.label_end is None else self.label_end(x)
         mapping, count = self.config.mapping, self.config.components
         axis = [1, 2] if mapping.normalize_jointly else -1
-        components = _normalize_rms(x[:, :count], axis)  # [B, k, dim]
+        components = normalize_rms(x[:, :count], axis)  # [B, k, dim]
         if not self.config.has_attention:
             components = self._append_embedding(components, labels)
         y = self._map_components(components, component_mask, random)
         if self.config.has_attention:
             last = x[:, count:]
-            last = _normalize_rms(last) if mapping.normalize_global else last
+            last = normalize_rms(last) if mapping.normalize_global else last
             last = self._append_embedding(last, labels)
             y = tf.concat([y, self.global_mlp(last)], axis=1)  # [B, K, dim]
         w = y if self.end is None else self.end(y)
@@ -100,7 +100,7 @@ class MappingNetwork(tf.Module):
         """Append the labels' own embedding, if there is one, to the last latent [B, 1, n]."""
         if self.label_embedding is None:
             return x
-        embedding = _normalize_rms(self.label_embedding(labels))[:, None]
+        embedding = normalize_rms(self.label_embedding(labels))[:, None]
         return tf.concat([x, tf.tile(embedding, [1, x.shape[1], 1])], axis=-1)
 
     def _map_components(self, x, component_mask, random) -> tf.Tensor:
@@ -186,7 +186,3 @@ def _self_attention(scope: Scope, config: GeneratorConfig, dim: int) -> Attentio
     component = dim, position_dim, config.component_gate
     options = {"heads": config.heads, "dropout": config.attention_dropout}
     return Attention(scope, component, component, width=dim, **options)
-
-
-def _normalize_rms(x: tf.Tensor, axis=-1) -> tf.Tensor:
-    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + 1e-8)

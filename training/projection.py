@@ -26,6 +26,7 @@ from dnnlib.videos import default_format, require_format, write_video
 from gansformer.generation import Sampler
 from gansformer.generator import Generator
 from gansformer.grids import make_grid
+from gansformer.layers import normalize_rms
 from gansformer.sampling import OpenModel, SamplingOptions
 from gansformer.truncation import w_statistics
 from gansformer.w_files import save_w
@@ -232,8 +233,7 @@ class Projection:
         parts = []
         for level in self._maps(noise):
             level -= tf.reduce_mean(level, axis=[1, 2], keepdims=True)
-            level *= tf.math.rsqrt(tf.reduce_mean(level**2, axis=[1, 2], keepdims=True) + 1e-8)
-            parts.append(tf.reshape(level, [noise.shape[0], -1]))
+            parts.append(tf.reshape(normalize_rms(level, [1, 2]), [noise.shape[0], -1]))
         return tf.concat(parts, axis=1)
 
 
