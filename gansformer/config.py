@@ -17,6 +17,8 @@ Activation = Literal[
 Positions = Literal["sinus", "linear", "trainable", "trainable2d"]
 Ratio = Annotated[float, FiniteNumber(above=0, high=1)]
 FeatureResolution = Annotated[int, WholeNumber(32, 2048)]
+WHOLE_BATCH = 10**9  # a group of minibatch stddev that no batch fills
+
 Log2 = Annotated[int, WholeNumber(2, 11)]
 
 
@@ -102,12 +104,20 @@ class MappingConfig:
 class LabelMappingConfig:
     """The discriminator's network from labels to a vector that its features are compared with."""
 
-    layers: Count = 8
+    layers: CountOrZero = 8
     dim: Count = 512  # of the result
     embedding_dim: Count = 512
     hidden_dim: Count = 512  # of all layers but the last
     lr_multiplier: Positive = 0.01
     activation: Activation = "lrelu"
+
+    def __post_init__(self):
+        _require(
+            self.layers > 0 or self.dim == self.embedding_dim,
+            "label_mapping.dim",
+            self.dim,
+            f"needs layers, or to be embedding_dim ({self.embedding_dim})",
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """From the settings of official networks to our configuration.
 
 Three generations of official programs store their settings in words of their own: NVIDIA's
-StyleGAN2, and an older and a newer GANformer. All are understood. Variables need no translation:
-ours have the official names and layouts.
+StyleGAN2 (with ADA's), and an older and a newer GANformer. All are understood. Variables need no
+translation: ours have the official names and layouts.
 """
 
 import types
@@ -24,6 +24,7 @@ _OLDER_NAMES = {
     "mapping_layersnum": "mapping_num_layers",
     "mapping_layers": "mapping_num_layers",
     "mbstd_num_features": "mbstd_num_channels",
+    "use_noise": "local_noise",
 }
 _NEWER_FUNCTIONS = {"Generator", "Discriminator"}
 
@@ -34,6 +35,7 @@ _SHARED = {
     "nonlinearity": "activation",
     "resample_kernel": "resample_kernel",
     "crop_ratio": "crop_ratio",
+    "conv_clamp": "clamp",
     "components_num": "components",
     "num_heads": "heads",
     "attention_dropout": "attention_dropout",
@@ -85,11 +87,12 @@ _WITHOUT_EFFECT = {
     "resolution", "num_channels", "c_dim", "z_dim", "w_dim", "a_dim", "fused_modconv", "kmeans",
     "transformer", "merge", "truncation_psi", "truncation_cutoff", "style_mixing", "noise_mode",
     "component_mixing", "style_mixing_prob", "dlatent_avg_beta", "dtype", "func_name", "name",
-    "randomize_noise", "use_noise", "return_dlatents", "dlatent_broadcast", "mapping_func",
+    "randomize_noise", "local_noise", "return_dlatents", "dlatent_broadcast", "mapping_func",
     "synthesis_func", "is_training", "is_validation", "is_template_graph", "num_layers", "version",
     "w_avg_beta", "return_ws", "take_ws", "take_dlatents", "shape_cfg", "conv_cfg", "input_shape",
     "latent_avg_beta", "return_att", "minibatch_size", "vis", "reg_weight", "truncation_psi_val",
     "truncation_cutoff_val", "components", "fmap_min", "fmap_decay", "normalize_latents",
+    "num_fp16_res", "label_fmaps", "freeze_layers", "structure",
 }  # fmt: skip
 # NVIDIA's settings of which we have one value only, the default.
 _FIXED = {"fmap_decay": 1, "normalize_latents": True}
@@ -113,6 +116,8 @@ def generator_config(settings: dict[str, Any], function: str = "") -> GeneratorC
     if settings.get("transformer"):
         options["attention"] = "duplex" if settings.get("kmeans") else "simplex"
     options["mapping"] = _mapping_options(settings, w_dim)
+    if function.rpartition(".")[2] == "G_main":
+        options["stem_slice"] = False  # NVIDIA's: layer l takes slice l of w
     if settings.get("merge"):
         options["merge"] = _translate(MergeConfig, settings, _MERGE)
     config = from_mapping(GeneratorConfig, options, path="generator")

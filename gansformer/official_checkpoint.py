@@ -8,12 +8,19 @@ from dnnlib.official_pickle import OfficialNetwork, TorchFile, read_networks
 from gansformer.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from gansformer.fit import Fit, assign_fitting, kimg_of, require_fit
 from gansformer.official import discriminator_config, generator_config, image_settings
+from gansformer.official_ada import (
+    discriminator_settings,
+    in_our_names,
+    label_embedding,
+    with_ada_discriminator,
+    with_ada_generator,
+)
 from gansformer.snapshot import Snapshot, make_networks
 from gansformer.torch_checkpoint import fit_torch
 
 
 def load_official(path: Path) -> Snapshot:
-    """Read a pickle of the GANformer's authors (TensorFlow 1, PyTorch) or of StyleGAN2 (or ADA).
+    """Read a pickle of the GANformer, StyleGAN2 or StyleGAN2-ADA (TensorFlow 1 or PyTorch).
 
     Nothing in it is executed.
 
@@ -42,7 +49,7 @@ def fit_official(
     networks, fits = {}, {}
     for name, stored in official.items():
         networks |= make_networks([name], config, _image_settings(stored))
-        fits[name] = assign_fitting(networks[name], stored.variables)
+        fits[name] = assign_fitting(networks[name], in_our_names(stored).variables)
     details = {"source": path.name, "psi": official_psi(any_generator)}
     return Snapshot(config, kimg=kimg_of(path), **networks, details=details), fits
 
@@ -66,6 +73,7 @@ def _model_config(g: OfficialNetwork | None, d: OfficialNetwork | None) -> Model
 
 def _generator_config(network: OfficialNetwork) -> GeneratorConfig:
     config = generator_config(network.settings, network.function)
+    config = with_ada_generator(config, network)
     if config.image_to_image and not config.has_attention and not _has(network, "AttLayer_n2n"):
         # Without transformer, official networks have left this option out silently.
         return dataclasses.replace(config, image_to_image=0)
@@ -73,7 +81,8 @@ def _generator_config(network: OfficialNetwork) -> GeneratorConfig:
 
 
 def _discriminator_config(network: OfficialNetwork) -> DiscriminatorConfig:
-    config = discriminator_config(network.settings, network.function)
+    config = discriminator_config(discriminator_settings(network), network.function)
+    config = with_ada_discriminator(config, network)
     if config.image_to_image and not config.attention and not _has(network, "AttLayer_n2n"):
         return dataclasses.replace(config, image_to_image=0)
     return config
@@ -89,7 +98,9 @@ def _image_settings(network: OfficialNetwork) -> dict[str, int]:
     The official programs pass label sizes on under names that their networks do not always know.
     """
     image = image_settings(network.settings, network.function)
-    embedding = network.variables.get("G_mapping/LabelConcat/weight")
+    embedding = label_embedding(network)
+    if embedding is None:
+        embedding = network.variables.get("G_mapping/LabelConcat/weight")
     output = network.variables.get("Output/weight")
     if embedding is not None:
         image["label_dim"] = len(embedding)

@@ -10,9 +10,7 @@ from dnnlib.config import from_mapping
 from dnnlib.errors import UserError, suggest
 from dnnlib.torch_networks import TorchNetwork
 from gansformer.canvas import channels_at
-from gansformer.config import DiscriminatorConfig, GeneratorConfig
-
-WHOLE_BATCH = 10**9  # a group of minibatch stddev that no batch fills
+from gansformer.config import WHOLE_BATCH, DiscriminatorConfig, GeneratorConfig
 
 _IMAGE = ("img_resolution", "img_channels", "c_dim")
 _SYNTHESIS = {

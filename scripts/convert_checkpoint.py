@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Convert an official pickle into a snapshot directory.
 
-Of TensorFlow 1 (GANformer or StyleGAN2) or of PyTorch (StyleGAN2-ADA-PyTorch or GANformer); neither
-is needed, and nothing in the pickle is executed. A variable that does not fit is an error that
+Of TensorFlow 1 (GANformer, StyleGAN2, StyleGAN2-ADA) or of PyTorch (StyleGAN2-ADA, GANformer);
+neither is needed, and nothing in the pickle is executed. A variable that does not fit is an error that
 names it. All programs read the pickle itself, too; a snapshot loads faster. The source can also be
 a run or a snapshot: --networks Gs --half makes it small enough to publish.
 """

@@ -240,6 +240,7 @@ def test_stylegan2_of_nvidia(settings, tmp_path, official_modules):  # noqa: F81
     images = snapshot.Gs(latents(generator), labels, noise="const").images
     np.testing.assert_array_equal(discriminator(images, labels), snapshot.D(images, labels))
     assert snapshot.details["psi"] == 0.5
+    assert snapshot.Gs.layers == 6  # slices of w: 2 log2(16) - 2, as 18 at 1024
     _, fits = fit_official(tmp_path / "ffhq-config-f.pkl")
     assert fits["Gs"].ignored == ["G_synthesis/noise5", "ltnt_emb/emb"]
     assert fits["D"].ignored == ["lod"]
@@ -259,7 +260,7 @@ def test_defaults_of_absent_settings():
         ({"fmap_decay": 0.5}, "fmap_decay=0.5 is not supported"),
         ({"fmap_min": 600}, "fmap_min=600 is not supported"),
         ({"normalize_latents": False}, "normalize_latents=False is not supported"),
-        ({"num_fp16_res": 4}, '"num_fp16_res" is not known'),
+        ({"use_spectral_norm": True}, '"use_spectral_norm" is not known'),
         ({"architecture": "progressive"}, "is not one of skip, resnet, orig"),
         ({"components_num": 2.5}, "expected int"),
     ],
