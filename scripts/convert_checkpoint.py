@@ -2,9 +2,9 @@
 """Convert an official pickle into a snapshot directory.
 
 Of TensorFlow 1 (GANformer, StyleGAN2, StyleGAN2-ADA) or of PyTorch (StyleGAN2-ADA, GANformer);
-neither is needed, and nothing in the pickle is executed. A variable that does not fit is an error that
-names it. All programs read the pickle itself, too; a snapshot loads faster. The source can also be
-a run or a snapshot: --networks Gs --half makes it small enough to publish.
+neither is needed, and nothing in the pickle is executed. A variable that does not fit is an error
+that names it. All programs read the pickle itself, too; a snapshot loads faster. The source can
+also be a run or a snapshot: --networks Gs --half makes it small enough to publish.
 """
 
 import signal

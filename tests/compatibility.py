@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "compatibility.md"
-COLUMNS = ("import", "generate", "train", "resume", "Hugging Face datasets")
 BESIDE = """
 import datasets, gansformer, metrics
 table = datasets.Dataset.from_dict({"a": [1, 2]})
@@ -24,8 +23,8 @@ assert len(table) == 2 and "gansformer" not in datasets.__file__
 assert gansformer.load("cartoonset64-duplex-cpu").Gs is not None
 """
 TRAIN = (
-    "gansformer-train --config demo --data data --run run --devices cpu --ops reference "
-    "--set training.batch_size=8 --set training.batch_per_device=8"
+    "gansformer-train --config cartoonset64-duplex-cpu --data data --run run --devices cpu "
+    "--ops reference --set training.batch_size=8 --set training.batch_per_device=8"
 )
 STEPS = {
     "import": ["python -c 'import gansformer, metrics; print(gansformer.__version__)'"],
@@ -34,11 +33,19 @@ STEPS = {
         "test -s images/seed000001.png",
     ],
     "train": [
-        "gansformer-prepare-data demo --out data --resolution 32 --max-images 64",
+        "gansformer-prepare-data demo --out data --resolution 64 --max-images 64",
         f"{TRAIN} --kimg 0.008",
     ],
     "resume": [f"{TRAIN} --kimg 0.016 --resume auto"],
     "Hugging Face datasets": [f"python -c '{BESIDE}'"],
+    "native ops": [
+        "gansformer-generate --model cartoonset64-duplex-cpu --out fast --num 2 --ops native",
+        "test -s fast/seed000001.png",
+    ],
+    "export": [
+        "gansformer-export --model cartoonset64-duplex-cpu --format tflite --out exported",
+        "test -s exported/generator.tflite",
+    ],
 }
 
 
@@ -58,9 +65,10 @@ def main() -> None:
 def try_environment(folder: Path, python: str, version: str, wheel: Path) -> dict[str, str]:
     """Return a row: the versions, and for each step "yes" or how it failed."""
     subprocess.run([python, "-m", "venv", folder / "venv"], check=True)
-    environment = f"source {folder}/venv/bin/activate && cd {folder}"
+    activate = f"source {folder}/venv/bin/activate"
+    environment = f"{activate} && cd {folder} && export GANSFORMER_CACHE={folder}/cache"
     install = f"pip install --quiet {wheel} 'tensorflow=={version}.*' datasets"
-    row = dict.fromkeys(COLUMNS, "-")
+    row = dict.fromkeys(STEPS, "-")
     problem = run(f"{environment} && {install}")
     if problem:
         row["import"] = f"not installed: {problem}"
