@@ -21,6 +21,12 @@ from tests.gansformer.numpy_generator import generate
 from tests.golden_files import ROOT
 
 SEEDS = [5, 6, 7]
+# Conditional, on a rectangular canvas, with attention of the other kind.
+WIDE = {
+    "generator": {**TINY["generator"], "attention": "simplex", "crop_ratio": 0.5},
+    "discriminator": {**TINY["discriminator"], "crop_ratio": 0.5},
+}
+MODELS = {"duplex": (TINY, {}), "wide": (WIDE, {"label_dim": 3})}
 STYLEGAN2 = {"latent_size": 16, "channel_base": 64, "channel_max": 16, "mapping": {"layers": 3}}
 
 
@@ -34,14 +40,16 @@ def save(path, networks: dict, **image) -> Generator:
     return gansformer.load(path).Gs
 
 
-@pytest.fixture(scope="module")
-def duplex(tmp_path_factory):
-    path = tmp_path_factory.mktemp("duplex") / "snapshot"
-    return path, save(path, TINY)
+@pytest.fixture(scope="module", params=MODELS)
+def model(request, tmp_path_factory):
+    networks, image = MODELS[request.param]
+    path = tmp_path_factory.mktemp(request.param) / "snapshot"
+    return path, save(path, networks, **image)
 
 
 def inputs_of(generator) -> dict[str, np.ndarray]:
-    return {
+    labels = {"labels": np.eye(3, dtype=np.float32)} if generator.label_dim else {}
+    return labels | {
         "z": gansformer.latents(generator, SEEDS).numpy(),
         "psi": np.array(0.6, np.float32),
         "psi_cutoff": np.array(5, np.int32),
@@ -52,7 +60,7 @@ def inputs_of(generator) -> dict[str, np.ndarray]:
 def compare(outputs: dict, generator) -> None:
     given = inputs_of(generator)
     options = {"psi": 0.6, "psi_cutoff": 5, "return_attention": True}
-    expected = generator(given["z"], seed=tf.constant(SEEDS), **options)
+    expected = generator(given["z"], given.get("labels"), seed=tf.constant(SEEDS), **options)
     np.testing.assert_allclose(outputs["images"], expected.images, rtol=0, atol=1e-4)
     np.testing.assert_allclose(outputs["w"], expected.w, rtol=0, atol=1e-4)
     levels = np.clip(np.rint(expected.images.numpy() * 127.5 + 127.5), 0, 255)
@@ -62,8 +70,8 @@ def compare(outputs: dict, generator) -> None:
         np.testing.assert_allclose(outputs[f"attention_{i}"], maps, rtol=0, atol=1e-4)
 
 
-def export_to(path, model, form: str, *more: str):
-    export(["--model", str(model), "--format", form, "--out", str(path), *more])
+def export_to(path, source, form: str, *more: str):
+    export(["--model", str(source), "--format", form, "--out", str(path), *more])
     return path
 
 
@@ -80,8 +88,8 @@ np.savez(sys.argv[3], **{name: value.numpy() for name, value in out.items()})
 
 
 @pytest.mark.slow
-def test_saved_model_in_a_process_without_the_project(duplex, tmp_path):
-    path, generator = duplex
+def test_saved_model_in_a_process_without_the_project(model, tmp_path):
+    path, generator = model
     export_to(tmp_path / "exported", path, "saved_model", "--attention")
     np.savez(tmp_path / "given.npz", **inputs_of(generator))
     files = [str(tmp_path / name) for name in ("exported", "given.npz", "out.npz")]
@@ -104,20 +112,20 @@ def test_the_example_in_the_documentation(tmp_path):
 
 
 @pytest.mark.slow
-def test_tflite_in_litert(duplex, tmp_path):
+def test_tflite_in_litert(model, tmp_path):
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
-    path, generator = duplex
+    path, generator = model
     export_to(tmp_path / "exported", path, "tflite", "--attention")
-    model = interpreter.Interpreter(str(tmp_path / "exported" / "generator.tflite"))
-    assert sorted(model.get_signature_list()) == ["generate", "mapping", "synthesis"]
-    compare(model.get_signature_runner("generate")(**inputs_of(generator)), generator)
+    runtime = interpreter.Interpreter(str(tmp_path / "exported" / "generator.tflite"))
+    assert sorted(runtime.get_signature_list()) == ["generate", "mapping", "synthesis"]
+    compare(runtime.get_signature_runner("generate")(**inputs_of(generator)), generator)
 
 
 @pytest.mark.slow
-def test_onnx_in_onnx_runtime(duplex, tmp_path):
+def test_onnx_in_onnx_runtime(model, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("tf2onnx")
-    path, generator = duplex
+    path, generator = model
     export_to(tmp_path / "exported", path, "onnx", "--attention")
     session = runtime.InferenceSession(tmp_path / "exported" / "generate.onnx")
     names = [output.name for output in session.get_outputs()]
@@ -145,9 +153,10 @@ def test_weights_are_enough_for_a_program_in_numpy(tmp_path):
         (["--format", "npz", "--out", "."], "already exists; choose another --out"),
     ],
 )
-def test_bad_input_ends_with_one_line(arguments, message, tmp_path, capsys, duplex):
+@pytest.mark.parametrize("model", ["duplex"], indirect=True)
+def test_bad_input_ends_with_one_line(arguments, message, tmp_path, capsys, model):
     out = tmp_path / "exported"
-    path, _ = duplex
+    path, _ = model
     status = run(export, ["--model", str(path), "--out", str(out), *arguments])
     printed = capsys.readouterr().err
     assert status == 2 and message in printed
