@@ -16,7 +16,7 @@ from gansformer.config import GeneratorConfig
 from gansformer.mapping import MappingNetwork
 from gansformer.summary import format_summary, summarize
 from gansformer.synthesis import SynthesisNetwork, count_slices
-from gansformer.truncation import average_components
+from gansformer.truncation import cached_w_statistics
 from gansformer.variables import Scope
 
 NOISE_MODES = ("random", "const", "none")
@@ -199,7 +199,7 @@ class Generator(tf.Module):
                     "use the official truncation (--truncation official)"
                 )
             with tf.init_scope():
-                self.component_averages = average_components(self)
+                self.component_averages = cached_w_statistics(self)[0]
         return tf.constant(self.component_averages)[:, None]
 
     def summary(self) -> None:

@@ -2,7 +2,8 @@
 
 A snapshot is a directory with `config.json` (all that is needed to build the networks) and
 `weights.npz` (every variable under its official name, prefixed with G/, D/ or Gs/), and
-`averages.npz` (the average of w of each component, [K, w_dim] for G and Gs, for truncation).
+`averages.npz` (the average of w of each component, [K, w_dim], of Gs, for truncation; of a
+conditional G as well, which has no other way to them).
 """
 
 import dataclasses
@@ -144,16 +145,15 @@ def load_snapshot(directory: Path) -> Snapshot:
 
 
 def _component_averages(networks: dict[str, tf.Module]) -> dict[str, np.ndarray]:
-    """Return those of all generators whose averages are known or can be computed."""
-    averages = {}
-    for name, network in networks.items():
-        if isinstance(network, Generator):
-            known = network.component_averages
-            if known is None and not network.label_dim:
-                known = average_components(network)
-            if known is not None:
-                averages[name] = known
-    return averages
+    """Return those of all generators whose averages are known, and of Gs if it is unconditional.
+
+    What is not stored is computed when it is needed.
+    """
+    generators = {name: networks[name] for name in ("G", "Gs") if name in networks}
+    averages = {name: generator.component_averages for name, generator in generators.items()}
+    if "Gs" in averages and averages["Gs"] is None and not networks["Gs"].label_dim:
+        averages["Gs"] = average_components(networks["Gs"])
+    return {name: average for name, average in averages.items() if average is not None}
 
 
 def _set_truncation(networks: dict[str, tf.Module], details: dict[str, Any], path: Path) -> None:

@@ -294,8 +294,10 @@ class TrainingLoop:
         snapshot = Snapshot(config, self.shown / 1000, **networks, details=details)
         with self._output_time():
             require_space(self.run, snapshot_size(networks), "a snapshot")
-            for generator in (networks["G"], networks["Gs"]):
-                generator.component_averages = average_components(generator, self.samples.labels)
+            self.samples.update_averages()  # of Gs
+            labels = self.samples.labels
+            known = None if labels is None else average_components(networks["G"], labels)
+            networks["G"].component_averages = known
             save_snapshot(snapshot, directory)
             remove_old_snapshots(directory.parent, self.config.output)
 

@@ -28,7 +28,7 @@ from gansformer.generator import Generator
 from gansformer.grids import make_grid
 from gansformer.layers import normalize_rms
 from gansformer.sampling import OpenModel, SamplingOptions
-from gansformer.truncation import w_statistics
+from gansformer.truncation import cached_w_statistics
 from gansformer.w_files import save_w
 from metrics.networks.catalogue import is_here, load_network
 from metrics.networks.network import FeatureNetwork
@@ -131,7 +131,7 @@ class Projection:
         labels: np.ndarray | None = None,
     ):
         self.generator, self.distance, self.options = generator, distance, options
-        mean, deviation = w_statistics(generator, labels)
+        mean, deviation = cached_w_statistics(generator, labels)
         self.mean, self.deviation = mean[:, None], np.maximum(deviation, 1e-6)[:, None]
         # sigma_w of the paper is that of the whole w; here its elements have unit deviation.
         self.whole_deviation = float(np.sqrt(deviation.size))

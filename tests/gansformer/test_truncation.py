@@ -7,12 +7,15 @@ from PIL import Image
 
 import gansformer
 from dnnlib.cli import run as run_program
+from dnnlib.errors import UserError
+from gansformer import truncation
 from gansformer.checkpoint_conversion import convert_checkpoint
 from gansformer.config import ModelConfig
-from gansformer.truncation import average_components, w_statistics
+from gansformer.truncation import average_components, cached_w_statistics, w_statistics
 from scripts.generate import main as generate
 from tests.gansformer.conftest import TINY
 from tests.golden_files import GOLDEN
+from training.run import samples
 from training.run.samples import SampleGrids
 
 
@@ -48,8 +51,8 @@ def test_what_psi_does():
     generator.w_avg.assign(np.linspace(-1, 1, 8))
     w = generator.mapping(gansformer.latents(generator, [0, 1])).numpy()
     own = average_components(generator)[:, None]
-    for truncation, center in (("official", generator.w_avg.numpy()), ("component", own)):
-        generator.truncation = truncation
+    for kind, center in (("official", generator.w_avg.numpy()), ("component", own)):
+        generator.truncation = kind
         expected = center + 0.3 * (w - center)
         np.testing.assert_allclose(generator.truncate(w, psi=0.3), expected, atol=1e-5)
         cut = generator.truncate(w, psi=0.3, cutoff=2).numpy()
@@ -63,7 +66,7 @@ def test_what_psi_does():
     np.testing.assert_allclose(in_graph, expected[:1], atol=1e-4)
 
 
-def test_snapshots_keep_the_averages(tmp_path):
+def test_snapshots_keep_the_averages(tmp_path, monkeypatch):
     generator, config = build()
     path = save(tmp_path / "new", generator, config)
     new = gansformer.load(path).Gs
@@ -72,7 +75,81 @@ def test_snapshots_keep_the_averages(tmp_path):
     (tmp_path / "new" / "averages.npz").unlink()  # as before there were any
     old = gansformer.load(path).Gs
     assert old.component_averages is None and old.truncation == "component"
+    monkeypatch.setenv("GANSFORMER_CACHE", str(tmp_path / "cache"))
     np.testing.assert_array_equal(old.truncation_center(), new.truncation_center())
+
+
+def count_calls(monkeypatch, module, name):
+    """Return a list that grows with each call of a function."""
+    calls, function = [], getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args: calls.append(name) or function(*args))
+    return calls
+
+
+def test_statistics_are_computed_once_for_weights_and_labels(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANSFORMER_CACHE", str(tmp_path))
+    generator, _ = build(label_dim=2)
+    labels = np.eye(2, dtype=np.float32)
+    expected = {i: w_statistics(generator, labels[: i + 1]) for i in (0, 1)}
+    calls = count_calls(monkeypatch, truncation, "w_statistics")
+    for _ in range(2):
+        for i in (0, 1):
+            found = cached_w_statistics(generator, labels[: i + 1])
+            np.testing.assert_array_equal(found, expected[i])
+    assert len(calls) == len(list(tmp_path.glob("averages/*.npy"))) == 2
+    generator.mapping_network.variables[0].assign_add(
+        tf.ones_like(generator.mapping_network.variables[0])
+    )
+    other = cached_w_statistics(generator, labels)
+    assert len(calls) == 3 and np.abs(other[0] - expected[1][0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\x93NUMPY\1\0v", "half", "nan", "shape"])
+def test_a_damaged_cache_is_replaced(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("GANSFORMER_CACHE", str(tmp_path))
+    generator, _ = build()
+    expected = np.stack(w_statistics(generator))
+    monkeypatch.setattr(truncation, "w_statistics", lambda *_: tuple(expected))
+    cached_w_statistics(generator)
+    (path,) = tmp_path.glob("averages/*.npy")
+    whole = path.read_bytes()
+    if content == "half":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif content in ("nan", "shape"):
+        np.save(path, expected * np.nan if content == "nan" else expected[:, 1:])
+    else:
+        path.write_bytes(content)
+    np.testing.assert_array_equal(cached_w_statistics(generator), expected)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_without_a_cache_they_are_computed(tmp_path, monkeypatch, is_there):
+    """Its folder is a file; or there is no place at all."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GANSFORMER_CACHE", str(tmp_path / "file"))
+    if not is_there:
+        monkeypatch.setattr(truncation, "cache_directory", fail)
+    generator, _ = build()
+    np.testing.assert_array_equal(cached_w_statistics(generator), w_statistics(generator))
+
+
+def fail(name):
+    raise UserError("no place")
+
+
+def test_grid_and_snapshot_of_the_same_weights_compute_the_averages_once(monkeypatch):
+    generator, _ = build()
+    calls = count_calls(monkeypatch, samples, "average_components")
+    grids = SampleGrids(generator, columns=1, rows=1, psi=0.5)
+    for count in (1, 1, 2):
+        if count == 2:
+            for variable in generator.mapping_network.trainable_variables:
+                variable.assign(variable * 2)
+        grids.update_averages()
+        assert len(calls) == count
+        expected = average_components(generator)
+        np.testing.assert_allclose(generator.component_averages, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_averages_of_a_conditional_model_are_kept(tmp_path, capsys):
@@ -125,11 +202,14 @@ def test_grids_of_training_follow_the_weights(tmp_path):
         assert np.abs(images - expected).max() <= 1
 
 
-def test_the_official_average_is_far_from_the_shipped_networks_global_latent():
-    """What docs/fidelity.md says: distances in standard deviations (root of summed squares)."""
+def test_the_official_average_is_none_of_the_shipped_networks_latents():
+    """Why there are two truncations: it is no average of any latent (docs/fidelity.md has numbers).
+
+    Distances in standard deviations (root of summed squares); 10,000 latents leave 0.01 to chance.
+    """
     generator = gansformer.load("cartoonset64-duplex-cpu").Gs
     mean, deviation = w_statistics(generator)
     distance = np.linalg.norm(mean - generator.w_avg.numpy(), axis=1)
     spread = np.linalg.norm(deviation, axis=1)
     ratio = distance / spread
-    assert ratio[-1] > 1.5 and 0.5 < ratio[:-1].mean() < 1
+    assert ratio.min() > 0.1, f"global latent {ratio[-1]:.2f}, others {ratio[:-1].mean():.2f}"

@@ -23,4 +23,4 @@ def test_example(small_config, small_data, tmp_path):
     assert names["finished"] is True and names["snapshot"].kimg == 0.012
     assert len(names["images"]) == 8 and np.array(names["images"][0]).shape == (8, 8, 3)
     with np.load(tmp_path / "run" / "snapshots" / "000000.012" / "averages.npz") as averages:
-        assert sorted(averages) == ["G", "Gs"]  # what truncation pulls towards comes along
+        assert sorted(averages) == ["Gs"]  # what truncation pulls towards comes along

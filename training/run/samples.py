@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from dnnlib.images import crop_rows, save_image, to_uint8
 from gansformer.generation import Sampler
 from gansformer.generator import Generator
 from gansformer.grids import make_attention_grid, make_grid
-from gansformer.truncation import average_components
+from gansformer.truncation import average_components, mapping_digest
 
 ATTENTION_SAMPLES = 8
 
@@ -17,7 +18,7 @@ class SampleGrids:
     """Grids of one generator's images for seeds 0, 1, 2, ..., and of where components attend.
 
     ratio: height / width of the useful part of the images. labels: [rows * columns, label_dim] or
-    None. psi: truncation towards the average of each component, which is computed anew each time.
+    None. psi: truncation towards the average of each component.
     """
 
     def __init__(
@@ -34,9 +35,18 @@ class SampleGrids:
         self.ratio, self.labels = ratio, labels
         self.count, self.psi = columns * rows, psi
         self.sampler = Sampler(generator, psi=psi)
+        self._mapping = tf.function(generator.mapping, autograph=False)
+        self._averaged = ""  # digest of the weights that the components' averages are of
         self.attention_sampler = None
         if generator.config.has_attention:
             self.attention_sampler = Sampler(generator, psi=psi, return_attention=True)
+
+    def update_averages(self) -> None:
+        """Give the generator its components' averages, anew if its weights have changed."""
+        digest = mapping_digest(self.generator, self.labels)
+        if digest != self._averaged:
+            averages = average_components(self.generator, self.labels, self._mapping)
+            self.generator.component_averages, self._averaged = averages, digest
 
     def make_images(self) -> np.ndarray:
         """Return the images of the grid, uint8 [rows * columns, H, W, C]."""
@@ -60,7 +70,7 @@ class SampleGrids:
         """
         if self.psi != 1:
             self.generator.truncation = "component"
-            self.generator.component_averages = average_components(self.generator, self.labels)
+            self.update_averages()
         images = self.make_images()
         grid = make_grid(images, self.columns)
         save_image(grid, directory / f"{name}.png")
