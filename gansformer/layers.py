@@ -213,30 +213,37 @@ def dropout(probabilities: tf.Tensor, rate: float, random: RandomStream | None) 
     return probabilities
 
 
-def minibatch_stddev(x: tf.Tensor, *, group_size: int, channels: int) -> tf.Tensor:
+def minibatch_stddev(
+    x: tf.Tensor, *, group_size: int, channels: int, batches: int = 1
+) -> tf.Tensor:
     """Append the standard deviation over groups of samples, Karras et al. (2018), section 3.
 
     x: [B, ..., C] -> [B, ..., C + channels]; B must be a multiple of min(group_size, B). Sample g
     of group m is g * (number of groups) + m.
+    batches: x holds so many batches of B, one after the other, each with groups of its own.
     """
     shape = tf.shape(x)
     if x.shape[0] is None:
-        group = tf.minimum(group_size, shape[0])
-        groups = shape[0] // group
+        size = shape[0] // batches
+        group = tf.minimum(group_size, size)
+        groups = size // group
         tf.debugging.assert_equal(
-            groups * group, shape[0], f"the batch does not divide into groups of {group_size}"
+            groups * group, size, f"the batch does not divide into groups of {group_size}"
         )
     else:  # without a check that waits for the device
-        group = min(group_size, x.shape[0])
-        groups = x.shape[0] // group
-        if groups * group != x.shape[0]:
+        size = x.shape[0] // batches
+        group = min(group_size, size)
+        groups = size // group
+        if groups * group != size:
             raise ValueError(f"the batch does not divide into groups of {group_size}")
     depth = x.shape[-1]
-    y = tf.cast(tf.reshape(x, [group, groups, -1, channels, depth // channels]), tf.float32)
-    y = tf.reduce_mean(tf.square(y - tf.reduce_mean(y, axis=0)), axis=0)  # [M, positions, F, C/F]
-    y = tf.reduce_mean(tf.sqrt(y + 1e-8), axis=[1, 3])  # [M, F]
+    y = tf.reshape(x, [batches, group, -1, channels, depth // channels])
+    y = tf.cast(y, tf.float32)  # [batches, group, M positions, F, C/F]
+    y = tf.reduce_mean(tf.square(y - tf.reduce_mean(y, axis=1, keepdims=True)), axis=1)
+    y = tf.reshape(tf.sqrt(y + 1e-8), [batches, 1, groups, -1, channels, depth // channels])
+    y = tf.reduce_mean(y, axis=[3, 5])  # [batches, 1, M, F]
     y = tf.reshape(
-        tf.tile(y, [group, 1]), [-1] + [1] * (x.shape.rank - 2) + [channels]
-    )  # [B, ., F]
+        tf.tile(y, [1, group, 1, 1]), [-1] + [1] * (x.shape.rank - 2) + [channels]
+    )  # [batches B, ., F]
     y = tf.broadcast_to(y, tf.concat([shape[:-1], [channels]], 0))
     return tf.concat([x, tf.cast(y, x.dtype)], axis=-1)
