@@ -141,17 +141,17 @@ class ModulatedConv(tf.Module):
     @shown
     def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """x: [B, H, W, inputs], y: [B, w_dim] -> [B, H', W', outputs]."""
-        x, demodulation = self.before_demodulation(x, y)
+        scale, demodulation = self.factors(y)
+        x = self.convolve(x, scale)
         return x if demodulation is None else scale_channels(x, demodulation)
 
-    def before_demodulation(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Return [B, H', W', outputs], and the [B, outputs] to multiply it by, or None."""
-        if not self.style:
+    def convolve(self, x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """Return [B, H', W', outputs] before demodulation. scale: of the inputs, see `factors`."""
+        if not self.style:  # one number for all
             weight = tf.cast(self.weight * self.scale, x.dtype)
-            return convolve(x, weight, **self.resampling), None
-        scale, demodulation = self.factors(y)
+            return convolve(x, weight, **self.resampling)
         weight = tf.cast(self.weight, x.dtype)
-        return convolve(scale_channels(x, scale), weight, **self.resampling), demodulation
+        return convolve(scale_channels(x, scale), weight, **self.resampling)
 
     def factors(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return what scales the inputs, [B, inputs], and the outputs, [B, outputs] or None."""
@@ -160,8 +160,11 @@ class ModulatedConv(tf.Module):
         style = self.modulation(y) * self.scale  # much smaller than the weight
         if not self.demodulate:
             return style, None
-        power = tf.reduce_sum(tf.square(self.weight), [0, 1])  # [inputs, outputs]
-        return style, tf.math.rsqrt(tf.matmul(tf.square(style), power) + 1e-8)
+        return style, tf.math.rsqrt(tf.matmul(tf.square(style), self.power()) + 1e-8)
+
+    def power(self) -> tf.Tensor:
+        """Return the sum of the squares of the weight's taps, [inputs, outputs]."""
+        return tf.reduce_sum(tf.square(self.weight), [0, 1])
 
 
 class _Modulation(tf.Module):

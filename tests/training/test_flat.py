@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.flat import ROW, Layout, PartOfVariable
+from dnnlib.flat import ROW, Layout
+from training.flat import PartOfVariable
 
 SHAPES = [[3, 3, 16, 2], [], [0, 4], [5], [ROW], [2, 7]]
 
