@@ -53,18 +53,18 @@ class Dense(tf.Module):
     @shown
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """x: [..., inputs] -> [..., outputs]."""
-        y = matmul_last(x * self.scale, tf.cast(self.weight, x.dtype))  # x is often the smaller
-        bias = None if self.bias is None else self.scaled_bias(x.dtype)
-        return bias_act(y, bias, activation=self.activation)
+        y = matmul_last(x, tf.cast(self.weight, x.dtype))
+        bias = None if self.bias is None else tf.cast(self.bias, x.dtype)
+        scales = {"scale": self.scale, "bias_scale": self.lr_multiplier}
+        return bias_act(y, bias, activation=self.activation, **scales)
 
     def scaled_weight(self) -> tf.Tensor:
         """Return the weight as it is used, [inputs, outputs]."""
         return self.weight * self.scale
 
-    def scaled_bias(self, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    def scaled_bias(self) -> tf.Tensor:
         """Return the bias as it is used, [outputs]."""
-        bias = self.bias if self.lr_multiplier == 1.0 else self.bias * self.lr_multiplier
-        return tf.cast(bias, dtype)
+        return self.bias if self.lr_multiplier == 1.0 else self.bias * self.lr_multiplier
 
 
 class Conv(tf.Module):

@@ -136,20 +136,22 @@ def _attention(
     of_bias = _multiply(content, biases[0]) + _multiply(position, biases[1])  # [n, b, A k, 1]
     if components.mask is not None:
         of_bias += tf.expand_dims(tf.tile((1 - components.mask) * -10000.0, [1, layer.heads]), 2)
-    of_bias = tf.reshape(of_bias, [len(run), -1, 1, of_bias.shape[2]])
+    if of_bias.shape[1] != position.shape[1]:
+        position = tf.broadcast_to(
+            position, [*tf.unstack(tf.shape(of_bias))[:3], position.shape[3]]
+        )
     of_position = _multiply(position * at_query.scale, weights["query_position"], transpose=True)
-    values = _values(layer, weights, y)
+    grids = [(part.positions or positions).rows_and_columns(part.log2) for part in run]
+    sizes = [encoding.shape[1] for encoding in grids[0][::-1]]
+    of_columns, of_rows = tf.split(of_position, sizes, axis=3)
+    of_columns = tf.concat([of_columns, of_bias], axis=3)  # the bias is one more feature, always 1
+    each = map(tf.unstack, (products, of_rows, of_columns, _values(layer, weights, y)))
     factors = []
-    for member, *one in zip(
-        run, *map(tf.unstack, (products, of_position, of_bias, values)), strict=True
-    ):
-        product, of_position, of_bias, value = one
-        rows, columns = (member.positions or positions).rows_and_columns(member.log2)
-        sizes = [columns.shape[1], rows.shape[1]]
-        of_columns, of_rows = tf.split(of_position, sizes, axis=2)
-        row_scores = tf.matmul(rows, of_rows, transpose_b=True)
-        column_scores = tf.matmul(columns, of_columns, transpose_b=True) + of_bias
-        factors.append(AttentionFactors(product, row_scores, column_scores, value))
+    for (rows, columns), product, of_rows, of_columns, values in zip(grids, *each, strict=True):
+        columns = tf.concat([columns, tf.ones([columns.shape[0], 1])], axis=1)
+        scores = [tf.matmul(rows, of_rows, transpose_b=True)]
+        scores.append(tf.matmul(columns, of_columns, transpose_b=True))
+        factors.append(AttentionFactors(product, *scores, values))
     return factors
 
 
@@ -182,7 +184,7 @@ def _values(layer: Attention, weights: Weights, y: tf.Tensor) -> tf.Tensor:
 
 
 def _spread_heads(x: tf.Tensor, heads: int) -> tf.Tensor:
-    """From [n, B, k, A h] to [n, B, A k, A h]: row a k + j is row j, but 0 in other heads than a."""
+    """From [n, B, k, A h] to [n, B, A k, A h]: row a k + j is row j in head a, else 0."""
     if heads == 1:
         return x
     n, _, k, width = x.shape

@@ -36,9 +36,10 @@ def attention_gain(
     of the A heads. u is x * scale, with `normalize` divided by its root mean square over C. With
     `epilogue` the features are what that makes of the product.
 
-    x: [B, F, C] of float32, bfloat16 or float16; weights: [B, A K, C], row_scores: [B or 1, R, A K],
-    column_scores: [B or 1, N, A K], scale: [B, C], values: [B, A K + 1, C], float32. Returns the shape
-    and type of x, and the probabilities, float32 [B, F, A K]. Differentiable to any order.
+    x: [B, F, C] of float32, bfloat16 or float16; weights: [B, A K, C], row_scores:
+    [B or 1, R, A K], column_scores: [B or 1, N, A K], scale: [B, C], values: [B, A K + 1, C],
+    float32. Returns the shape and type of x, and the probabilities, float32 [B, F, A K].
+    Differentiable to any order.
     """
     x = as_float_tensor(x, "attention_gain")
     arguments = [x, *map(tf.convert_to_tensor, (weights, row_scores, column_scores, scale, values))]
