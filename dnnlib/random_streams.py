@@ -24,15 +24,19 @@ class RandomStream:
         self.name = name
         with on_host():
             self.index = tf.cast(tf.reshape(index, [-1]), tf.int64)
+        self.next: RandomStream | None = None
 
     def fold(self, name: str) -> "RandomStream":
         """Return the stream `self.name/name` at the same indices."""
-        return RandomStream(f"{self.name}/{name}", self.index)
+        folded = RandomStream(f"{self.name}/{name}", self.index)
+        folded.next = self.next and self.next.fold(name)
+        return folded
 
-    def twice(self) -> "RandomStream":
-        """Return this stream for a batch that holds each image a second time, in the same order."""
-        with on_host():
-            return RandomStream(self.name, tf.concat([self.index, self.index], axis=0))
+    def then(self, other: "RandomStream") -> "RandomStream":
+        """Return the numbers of two batches, one after the other: first this one's."""
+        both = RandomStream(self.name, self.index)
+        both.next = other if self.next is None else self.next.then(other)
+        return both
 
     def normal(self, shape: list[int]) -> tf.Tensor:
         """Return N(0, 1) numbers [B, *shape]."""
@@ -52,10 +56,14 @@ class RandomStream:
             return sample(shape=shape, key=key, counter=counter, alg=PHILOX)
 
         if self.index.shape[0] is None:
-            return tf.map_fn(draw, self.index, fn_output_signature=tf.float32)
-        with on_host():
-            indices = tf.unstack(self.index)
-        return tf.stack([draw(index) for index in indices])  # without a graph's loop
+            numbers = tf.map_fn(draw, self.index, fn_output_signature=tf.float32)
+        else:
+            with on_host():
+                indices = tf.unstack(self.index)
+            numbers = tf.stack([draw(index) for index in indices])  # without a graph's loop
+        if self.next is None:
+            return numbers
+        return tf.concat([numbers, self.next._draw(sample, shape)], axis=0)
 
 
 def on_host():

@@ -121,12 +121,14 @@ class Discriminator(BaseDiscriminator):
         images: tf.Tensor,
         labels: tf.Tensor | None = None,
         *,
+        batches: int = 1,
         random: RandomStream | None = None,
     ) -> tf.Tensor:
         """Return scores float32 [B, 1] of images [B, H, W, C] in [-1, 1].
 
-        random: given in training, for dropout. The batch must be a multiple of
-        min(stddev_group, B), whose images are compared with one another.
+        The batch must be a multiple of min(stddev_group, B), whose images are compared with one
+        another. batches: the images are so many batches of this kind, one after the other; their
+        scores are those that each would have alone. random: given in training, for dropout.
         """
         images = self.check_images(images)
         self.check_labels(labels)
@@ -140,7 +142,7 @@ class Discriminator(BaseDiscriminator):
             x, components = block(x, rgb, components, positions=self.positions, random=stream)
             if self.config.architecture == "skip":
                 rgb = downsample2d(rgb, self.kernel)
-        return self.head(tf.cast(x, self.dtypes[2]), rgb, components.values, labels)
+        return self.head(tf.cast(x, self.dtypes[2]), rgb, components.values, labels, batches)
 
 
 class _Block(tf.Module):
@@ -236,14 +238,15 @@ class _Head(tf.Module):
             self.label_mapping = _LabelMapping(mapping_scope, config.label_mapping, label_dim)
         self.output = Dense(scope / "Output", features, outputs)
 
-    def __call__(self, x, rgb, components, labels) -> tf.Tensor:
+    def __call__(self, x, rgb, components, labels, batches: int) -> tf.Tensor:
         if self.from_rgb is not None:
             x += tf.cast(self.from_rgb(rgb), x.dtype)
-        x = self.conv(self._append_stddev(x))
+        x = self.conv(self._append_stddev(x, batches))
         x = tf.transpose(tf.cast(x, tf.float32), [0, 3, 1, 2])  # the official order of features
         x = self.dense(tf.reshape(x, [-1, self.dense.weight.shape[0]]))
         if components is not None:
-            scores = self.score_output(self.score_dense(self._append_stddev(components)))
+            components = self._append_stddev(components, batches)
+            scores = self.score_output(self.score_dense(components))
             x = tf.concat([x, scores[..., 0]], axis=1)  # [B, features + k]
         scores = self.output(x)
         if self.label_mapping is not None:
@@ -252,6 +255,8 @@ class _Head(tf.Module):
             scores = tf.reduce_sum(scores * labels, axis=1, keepdims=True)
         return scores
 
-    def _append_stddev(self, x: tf.Tensor) -> tf.Tensor:
+    def _append_stddev(self, x: tf.Tensor, batches: int) -> tf.Tensor:
         group, channels = self.config.stddev_group, self.config.stddev_channels
-        return minibatch_stddev(x, group_size=group, channels=channels) if group > 1 else x
+        if group <= 1:
+            return x
+        return minibatch_stddev(x, group_size=group, channels=channels, batches=batches)

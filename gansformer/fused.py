@@ -16,6 +16,7 @@ Each folding follows from linearity: a product of three matrices starts with the
 1 to 5 hold where attention only multiplies (integration "mul", no normalisation over positions) by
 what the softmax gives (no gates, no dropout), with keys that do not depend on X: simplex, and
 k-means in one step from learned centroids. All presets are of this kind; other layers are plain.
+What does not depend on X is computed by stacked.py, for several layers at once.
 
 Axes are added by expand_dims and reshape: x[:, None] is a slice, whose gradient is one more kernel.
 """
@@ -23,8 +24,10 @@ Axes are added by expand_dims and reshape: x[:, None] is a slice, whose gradient
 import tensorflow as tf
 
 from dnnlib.ops import Epilogue, attention_gain, finish_layer, is_reference_chosen, sample_conv2d
+from gansformer import stacked
 from gansformer.attention import Attention, KMeansAttention, split_heads
-from gansformer.bipartite import BipartiteAttention, with_map
+from gansformer.bipartite import BipartiteAttention, Components, with_map
+from gansformer.stacked import Factors
 from gansformer.summary import is_recording
 
 
@@ -53,112 +56,48 @@ def _is_gain(attention: BipartiteAttention, *, training: bool) -> bool:
     return constant_keys and multiplies and not changed
 
 
-def synthesis_layer(layer, x, style, noise, y, components, positions):
+def layer_factors(
+    network, styles: tf.Tensor, y: tf.Tensor | None, components: Components, *, training: bool
+) -> dict[int, Factors]:
+    """Return the factors of the layers to which this applies, by index; see stacked.py."""
+    layers = [part for part in network.layers if applies(part.attention, training=training)]
+    return stacked.layer_factors(layers, styles, y, components, network.positions)
+
+
+def synthesis_layer(layer, x, factors: Factors, noise, components: Components):
     """As `SynthesisLayer.__call__`, for a layer to which this applies."""
-    x, demodulation = layer.conv.before_demodulation(x, style)
+    x = layer.conv.convolve(x, factors.scale)
     epilogue = Epilogue(noise, tf.convert_to_tensor(layer.bias), layer.activation, layer.gain)
-    if layer.attention is None:
-        return finish_layer(x, epilogue, scale=demodulation), components
+    if factors.attention is None:
+        return finish_layer(x, epilogue, scale=factors.demodulation), components
     _, rows, columns, channels = x.shape
     if noise is not None:
         flat_noise = tf.reshape(noise, [noise.shape[0] or -1, rows * columns, 1])
         epilogue = epilogue._replace(noise=flat_noise)
-    x, probabilities = _attend(
-        layer.attention.to_image,
-        tf.reshape(x, [-1, rows * columns, channels]),
-        y,
-        positions=positions.rows_and_columns(layer.log2),
-        y_positions=components.positions,
-        mask=components.mask,
-        scale=demodulation,
-        epilogue=epilogue,
-    )
+    x = tf.reshape(x, [-1, rows * columns, channels])
+    x, probabilities = _attend(layer.attention.to_image, x, factors, epilogue)
     x = tf.reshape(x, [-1, rows, columns, channels])
     return x, with_map(components, probabilities, (rows, columns))
 
 
-def _attend(layer: Attention, x, y, *, positions, y_positions, mask, scale, epilogue):
-    """Return the epilogue of x scale (1 + control), [B, N, C], and probabilities [B, A, N, k].
-
-    x: [B, N, C], y: [B, k, D], positions: [H, p1] and [W, p2], y_positions: [k, p] or None,
-    mask: [B, k] or None, scale: [B, C] or None.
-    """
-    batch = tf.shape(x)[0]
-    weights, row_scores, column_scores = _scores(layer, _keys(layer, y, y_positions), positions)
-    if mask is not None:
-        column_scores += tf.expand_dims(tf.tile((1 - mask) * -10000.0, [1, layer.heads]), 1)
-    if scale is None:
-        scale = tf.ones([batch, x.shape[2]])
-    else:
-        weights *= tf.expand_dims(scale, 1)  # 4.
-    each = [
-        tensor if tensor.shape[0] != 1 else tf.broadcast_to(tensor, [batch, *tensor.shape[1:]])
-        for tensor in (weights, row_scores, column_scores)
-    ]
-    options = {"heads": layer.heads, "normalize": layer.norm != "none", "epilogue": epilogue}
-    x, probabilities = attention_gain(x, *each, scale, _gains(layer, y), **options)
-    probabilities = split_heads(probabilities, layer.heads)  # [B, A, N, k]
-    return x, probabilities
-
-
-def _keys(layer: Attention, y: tf.Tensor, y_positions: tf.Tensor | None) -> tf.Tensor:
-    """Return what queries are compared with, times the factor of the scores, [B or 1, A, k, h]."""
-    if isinstance(layer, KMeansAttention):
-        return layer.learned_centroids * layer.centroid_weights[0] * layer.head_size**-0.5
-    keys = split_heads(layer.key(y, y_positions), layer.heads)
-    return keys * layer.head_size ** (-layer.iterations / 2)
-
-
-def _scores(layer: Attention, keys: tf.Tensor, positions) -> tuple[tf.Tensor, ...]:
-    """Return Wq K^T as [B, A k, C], and scores of rows [B, H, A k] and of columns [B, W, A k].
-
-    (1. and 2.) Each for B samples, or for 1.
-    """
-    content, position = layer.query.content, layer.query.position
-    weight, of_position = content.scaled_weight(), position.scaled_weight()  # [C, d], [p, d]
-    biases = [tf.reshape(part.scaled_bias(), [1, -1]) for part in (content, position)]  # [1, d]
-    if isinstance(layer, KMeansAttention):  # queries are [content | position], cut into heads then
-        of_content = tf.concat([weight, tf.zeros_like(of_position), biases[0]], axis=0)
-        of_others = tf.concat([tf.zeros_like(weight), of_position, biases[1]], axis=0)
-        together = tf.concat([of_content, of_others], axis=1)
-    else:
-        together = tf.concat([weight, of_position, biases[0] + biases[1]], axis=0)
-    rows, columns = positions
-    sizes = [weight.shape[0], columns.shape[1], rows.shape[1], 1]
-    product = _multiply_by_keys(together, keys)  # [B, A k, C + p + 1]
-    of_content, of_columns, of_rows, of_bias = tf.split(product, sizes, axis=2)
-    row_scores = tf.matmul(rows, of_rows, transpose_b=True)
-    column_scores = tf.matmul(columns, of_columns, transpose_b=True)
-    return of_content, row_scores, column_scores + tf.transpose(of_bias, [0, 2, 1])
-
-
-def _multiply_by_keys(weight: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-    """Return K W^T: weight [n, A h], keys [B, A, k, h] -> [B, A k, n]."""
-    _, heads, k, size = keys.shape
-    weight = tf.transpose(tf.reshape(weight, [-1, heads, size]), [1, 2, 0])  # [A, h, n]
-    product = _multiply_heads(keys, weight)  # [B, A, k, n]
-    return tf.reshape(product, [-1, heads * k, weight.shape[2]])
-
-
-def _gains(layer: Attention, y: tf.Tensor) -> tf.Tensor:
-    """Return [V Wo; 1 + bo], float32 [B, A k + 1, C] (3.): with [A | 1], 1 + control."""
-    values = split_heads(tf.cast(layer.value(y), tf.float32), layer.heads)  # [B, A, k, h]
-    weight = tf.reshape(layer.out.scaled_weight(), [layer.heads, layer.head_size, -1])
-    values = _multiply_heads(values, weight)  # [B, A, k, C]
-    values = tf.reshape(values, [-1, layer.heads * y.shape[1], weight.shape[2]])
-    one = tf.reshape(1 + layer.out.scaled_bias(), [1, 1, -1])
-    one = tf.tile(one, [tf.shape(values)[0], 1, 1])
-    return tf.concat([values, one], axis=1)
-
-
-def _multiply_heads(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """Multiply x [B, A, k, h] by the weight [A, h, o] of each head, giving [B, A, k, o]."""
-    _, heads, k, size = x.shape
-    if heads > 1:
-        return tf.matmul(x, weight)
-    weight = tf.squeeze(weight, 0)
-    flat = tf.matmul(tf.reshape(x, [-1, size]), weight)  # one product instead of B small ones
-    return tf.reshape(flat, [-1, 1, k, weight.shape[1]])
+def _attend(layer: Attention, x, factors: Factors, epilogue):
+    """Return the epilogue of x scale (1 + control), [B, N, C], and probabilities [B, A, N, k]."""
+    batch, arguments, scale = tf.shape(x)[0], factors.attention, factors.demodulation
+    weights = arguments.weights
+    if weights.shape[0] == 1:
+        weights = tf.broadcast_to(weights, [batch, *weights.shape[1:]])
+    x, probabilities = attention_gain(
+        x,
+        weights,
+        arguments.row_scores,
+        arguments.column_scores,
+        tf.ones([batch, x.shape[2]]) if scale is None else scale,
+        arguments.values,
+        heads=layer.heads,
+        normalize=layer.norm != "none",
+        epilogue=epilogue,
+    )
+    return x, split_heads(probabilities, layer.heads)
 
 
 def to_rgb(layer, x: tf.Tensor, style: tf.Tensor, extra_style: tf.Tensor) -> tf.Tensor:

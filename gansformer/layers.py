@@ -53,18 +53,18 @@ class Dense(tf.Module):
     @shown
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """x: [..., inputs] -> [..., outputs]."""
-        y = matmul_last(x * self.scale, tf.cast(self.weight, x.dtype))  # x is often the smaller
-        bias = None if self.bias is None else self.scaled_bias(x.dtype)
-        return bias_act(y, bias, activation=self.activation)
+        y = matmul_last(x, tf.cast(self.weight, x.dtype))
+        bias = None if self.bias is None else tf.cast(self.bias, x.dtype)
+        scales = {"scale": self.scale, "bias_scale": self.lr_multiplier}
+        return bias_act(y, bias, activation=self.activation, **scales)
 
     def scaled_weight(self) -> tf.Tensor:
         """Return the weight as it is used, [inputs, outputs]."""
         return self.weight * self.scale
 
-    def scaled_bias(self, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    def scaled_bias(self) -> tf.Tensor:
         """Return the bias as it is used, [outputs]."""
-        bias = self.bias if self.lr_multiplier == 1.0 else self.bias * self.lr_multiplier
-        return tf.cast(bias, dtype)
+        return self.bias if self.lr_multiplier == 1.0 else self.bias * self.lr_multiplier
 
 
 class Conv(tf.Module):
@@ -141,17 +141,17 @@ class ModulatedConv(tf.Module):
     @shown
     def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """x: [B, H, W, inputs], y: [B, w_dim] -> [B, H', W', outputs]."""
-        x, demodulation = self.before_demodulation(x, y)
+        scale, demodulation = self.factors(y)
+        x = self.convolve(x, scale)
         return x if demodulation is None else scale_channels(x, demodulation)
 
-    def before_demodulation(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Return [B, H', W', outputs], and the [B, outputs] to multiply it by, or None."""
-        if not self.style:
+    def convolve(self, x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """Return [B, H', W', outputs] before demodulation. scale: of the inputs, see `factors`."""
+        if not self.style:  # one number for all
             weight = tf.cast(self.weight * self.scale, x.dtype)
-            return convolve(x, weight, **self.resampling), None
-        scale, demodulation = self.factors(y)
+            return convolve(x, weight, **self.resampling)
         weight = tf.cast(self.weight, x.dtype)
-        return convolve(scale_channels(x, scale), weight, **self.resampling), demodulation
+        return convolve(scale_channels(x, scale), weight, **self.resampling)
 
     def factors(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return what scales the inputs, [B, inputs], and the outputs, [B, outputs] or None."""
@@ -160,8 +160,11 @@ class ModulatedConv(tf.Module):
         style = self.modulation(y) * self.scale  # much smaller than the weight
         if not self.demodulate:
             return style, None
-        power = tf.reduce_sum(tf.square(self.weight), [0, 1])  # [inputs, outputs]
-        return style, tf.math.rsqrt(tf.matmul(tf.square(style), power) + 1e-8)
+        return style, tf.math.rsqrt(tf.matmul(tf.square(style), self.power()) + 1e-8)
+
+    def power(self) -> tf.Tensor:
+        """Return the sum of the squares of the weight's taps, [inputs, outputs]."""
+        return tf.reduce_sum(tf.square(self.weight), [0, 1])
 
 
 class _Modulation(tf.Module):
@@ -213,30 +216,37 @@ def dropout(probabilities: tf.Tensor, rate: float, random: RandomStream | None) 
     return probabilities
 
 
-def minibatch_stddev(x: tf.Tensor, *, group_size: int, channels: int) -> tf.Tensor:
+def minibatch_stddev(
+    x: tf.Tensor, *, group_size: int, channels: int, batches: int = 1
+) -> tf.Tensor:
     """Append the standard deviation over groups of samples, Karras et al. (2018), section 3.
 
     x: [B, ..., C] -> [B, ..., C + channels]; B must be a multiple of min(group_size, B). Sample g
     of group m is g * (number of groups) + m.
+    batches: x holds so many batches of B, one after the other, each with groups of its own.
     """
     shape = tf.shape(x)
     if x.shape[0] is None:
-        group = tf.minimum(group_size, shape[0])
-        groups = shape[0] // group
+        size = shape[0] // batches
+        group = tf.minimum(group_size, size)
+        groups = size // group
         tf.debugging.assert_equal(
-            groups * group, shape[0], f"the batch does not divide into groups of {group_size}"
+            groups * group, size, f"the batch does not divide into groups of {group_size}"
         )
     else:  # without a check that waits for the device
-        group = min(group_size, x.shape[0])
-        groups = x.shape[0] // group
-        if groups * group != x.shape[0]:
+        size = x.shape[0] // batches
+        group = min(group_size, size)
+        groups = size // group
+        if groups * group != size:
             raise ValueError(f"the batch does not divide into groups of {group_size}")
     depth = x.shape[-1]
-    y = tf.cast(tf.reshape(x, [group, groups, -1, channels, depth // channels]), tf.float32)
-    y = tf.reduce_mean(tf.square(y - tf.reduce_mean(y, axis=0)), axis=0)  # [M, positions, F, C/F]
-    y = tf.reduce_mean(tf.sqrt(y + 1e-8), axis=[1, 3])  # [M, F]
+    y = tf.reshape(x, [batches, group, -1, channels, depth // channels])
+    y = tf.cast(y, tf.float32)  # [batches, group, M positions, F, C/F]
+    y = tf.reduce_mean(tf.square(y - tf.reduce_mean(y, axis=1, keepdims=True)), axis=1)
+    y = tf.reshape(tf.sqrt(y + 1e-8), [batches, 1, groups, -1, channels, depth // channels])
+    y = tf.reduce_mean(y, axis=[3, 5])  # [batches, 1, M, F]
     y = tf.reshape(
-        tf.tile(y, [group, 1]), [-1] + [1] * (x.shape.rank - 2) + [channels]
-    )  # [B, ., F]
+        tf.tile(y, [1, group, 1, 1]), [-1] + [1] * (x.shape.rank - 2) + [channels]
+    )  # [batches B, ., F]
     y = tf.broadcast_to(y, tf.concat([shape[:-1], [channels]], 0))
     return tf.concat([x, tf.cast(y, x.dtype)], axis=-1)

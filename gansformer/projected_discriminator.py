@@ -96,16 +96,19 @@ class ProjectedDiscriminator(BaseDiscriminator):
         images: tf.Tensor,
         labels: tf.Tensor | None = None,
         *,
+        batches: int = 1,
         random: RandomStream | None = None,
     ) -> tf.Tensor:
         """Return scores float32 [B, 4], or 5 with a discriminator beside, of images [B, H, W, C].
 
-        images: in [-1, 1]. random: given in training, for dropout.
+        images: in [-1, 1]. batches: how many the images are, for the discriminator beside.
+        random: given in training, for dropout.
         """
         scores = self.score(self.project(images), labels)
         if self.beside is None:
             return scores
-        return tf.concat([self.beside(images, labels, random=random), scores], axis=1)
+        beside = self.beside(images, labels, batches=batches, random=random)
+        return tf.concat([beside, scores], axis=1)
 
     def project(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Return P_1 ... P_4 of images [B, H, W, C], from fine to coarse: [B, h, w, c] each."""

@@ -15,6 +15,7 @@ from gansformer.config import GeneratorConfig
 from gansformer.layers import Conv, Dense, ModulatedConv, limit
 from gansformer.merge import Merge
 from gansformer.positions import GridPositions
+from gansformer.stacked import Factors
 from gansformer.summary import shown
 from gansformer.variables import Scope
 
@@ -23,11 +24,13 @@ class Inputs(NamedTuple):
     """What all layers of one evaluation share.
 
     components: the w of each component, [B, k, w_dim] for each layer, or None.
+    factors: of the layers that are fused, by index.
     positions: log2 -> [H W, p].
     noise: a map [B or 1, H, W, 1] for each layer, or None. random: in training, for dropout.
     """
 
     components: list[tf.Tensor] | None
+    factors: dict[int, Factors]
     positions: GridPositions
     noise: list[tf.Tensor] | None
     random: RandomStream | None
@@ -110,17 +113,18 @@ class SynthesisLayer(tf.Module):
         self, x: tf.Tensor, w: list[tf.Tensor], inputs: Inputs, components: Components
     ) -> tuple[tf.Tensor, Components]:
         """x: [B, H, W, C]; w: [B, w_dim] for each layer, of the global latent."""
-        style, noise, y = w[self.slice], self._noise(inputs), components.values
-        positions = self.positions or inputs.positions
-        if y is None and inputs.components is not None:
-            y = inputs.components[self.slice]  # [B, k, w_dim]
-        if fused.applies(self.attention, training=inputs.random is not None):
-            x, components = fused.synthesis_layer(self, x, style, noise, y, components, positions)
+        noise = self._noise(inputs)
+        if self.index in inputs.factors:
+            factors = inputs.factors[self.index]
+            x, components = fused.synthesis_layer(self, x, factors, noise, components)
             return limit(x, self.clamp), components
-        x = self.conv(x, style)  # [B, H, W, outputs]
+        x = self.conv(x, w[self.slice])  # [B, H, W, outputs]
         if self.attention is not None:
+            y = components.values
+            if y is None and inputs.components is not None:
+                y = inputs.components[self.slice]  # [B, k, w_dim]
             random = inputs.random and inputs.random.fold(f"layer{self.index}")
-            at_image = positions(self.log2)
+            at_image = (self.positions or inputs.positions)(self.log2)
             x, components = self.attention(x, y, components, positions=at_image, random=random)
         x = x if noise is None else x + tf.cast(noise, x.dtype)
         x = bias_act(x, self.bias, activation=self.activation, gain=self.gain)
@@ -284,6 +288,11 @@ class SynthesisNetwork(tf.Module):
             self.to_rgb[str(r)] = ToRgb(rgb_scope, config, width, channels, extra=extra)
         self.merge = self._make_merge(scope)
 
+    @property
+    def layers(self) -> list[SynthesisLayer]:
+        """All layers, by their index."""
+        return [self.first, *(layer for block in self.blocks for layer in block.layers)]
+
     def _make_noise(self, scope: Scope) -> list[tf.Variable]:
         """Make the stored noise maps; the last one belongs to no layer, as in the official code."""
         maps = []
@@ -327,13 +336,17 @@ class SynthesisNetwork(tf.Module):
         """
         embedding = self.component_embedding if self.config.component_embedding else None
         components = Components(None, embedding, mask)
-        # Unstacked, for the gradient of a single slice fills a tensor of w's whole size.
-        values = tf.unstack(w[:, :-1], axis=2) if self.config.has_attention else None
-        inputs = Inputs(values, self.positions, noise, random)
-        styles = w[:, -1]  # [B, L, w_dim]: the global latent
+        by_layer = tf.transpose(w, [2, 0, 1, 3])  # [L, B, K, w_dim]
+        y = by_layer[:, :, :-1] if self.config.has_attention else None
+        styles = by_layer[:, :, -1]  # the global latent
         if self.merge is not None:
-            styles = tf.reshape(w, [-1, w.shape[2], w.shape[3]])  # [B k, L, w_dim]
-        styles = tf.unstack(styles, axis=1)
+            styles = tf.reshape(by_layer, [w.shape[2], -1, w.shape[3]])  # [L, B k, w_dim]
+        training = random is not None
+        factors = fused.layer_factors(self, styles, y, components, training=training)
+        # Unstacked, for the gradient of a single slice fills a tensor of w's whole size.
+        values = None if y is None else tf.unstack(y)
+        inputs = Inputs(values, factors, self.positions, noise, random)
+        styles = tf.unstack(styles)
         x = tf.cast(self.stem(styles[0], noise and noise[0]), self.dtypes[2])
         x, components = self.first(x, styles, inputs, components)
         rgb = self._add_rgb(None, x, 2, styles)
@@ -342,7 +355,9 @@ class SynthesisNetwork(tf.Module):
             x, components = block(x, styles, inputs, components)
             if self.merge is not None and log2 == self.config.merge.layer:
                 x, merged = self.merge(x, w)
-                styles = tf.unstack(merged, axis=1)
+                merged = tf.transpose(merged, [1, 0, 2])  # [L, B, w_dim]
+                factors = fused.layer_factors(self, merged, y, components, training=training)
+                inputs, styles = inputs._replace(factors=factors), tf.unstack(merged)
             rgb = self._add_rgb(rgb, x, log2, styles)
         return rgb, components.maps
 

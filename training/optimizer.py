@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from training.flat import Layout, PartOfVariable
+from dnnlib.flat import Layout
+from training.flat import PartOfVariable
 
 
 class LossScale(tf.Module):

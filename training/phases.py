@@ -17,7 +17,7 @@ from training.augmentation import augment
 from training.config import RunConfig
 from training.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from training.optimizer import Adam
-from training.randomness import Draws, Randomness, generate, synthesize
+from training.randomness import Draws, Randomness, generate, synthesize, twice
 from training.replicas import Replicas, mean_over_replicas
 from training.state import TrainState
 
@@ -150,9 +150,11 @@ class PhaseLosses:
         fakes, _, w_mean = generate(state.generator, draws, labels)
         fakes = self._augment(fakes, "fake", index)
         reals = self._augment(reals, "real", index)
-        fold = lambda name: draws.random and draws.random.fold(name)  # noqa: E731
-        fake_scores = state.discriminator(fakes, labels, random=fold("fake"))
-        real_scores = state.discriminator(reals, labels, random=fold("real"))
+        random = draws.random and draws.random.fold("fake").then(draws.random.fold("real"))
+        scores = state.discriminator(
+            tf.concat([fakes, reals], axis=0), twice(labels), batches=2, random=random
+        )
+        fake_scores, real_scores = tf.split(scores, 2, axis=0)
         loss = _sum_of_games(self.discriminator_loss(fake_scores, real_scores))
         statistics = {
             "loss/discriminator": loss,

@@ -80,17 +80,21 @@ def generate(
     Returns images [B, H, W, C], the w they were made from [B, K, L, w_dim], and the mean [w_dim]
     of w over batch and components from before mixing, of which w_avg is the running average.
     """
-    twice = lambda x: x if x is None else tf.concat([x, x], axis=0)  # noqa: E731
     both = generator.mapping_network(
         tf.concat([draws.z, draws.second_z], axis=0),
         twice(labels),
         component_mask=twice(draws.mask),
-        random=draws.random and draws.random.twice(),
+        random=draws.random and draws.random.then(draws.random),
     )
     w, second = tf.split(both, 2, axis=0)
     mean = tf.reduce_mean(w[:, :, 0], axis=[0, 1])
     w = mix(w, second, style=draws.style_cutoff, component=draws.component_cutoff)
     return synthesize(generator, w, draws), w, mean
+
+
+def twice(x: tf.Tensor | None) -> tf.Tensor | None:
+    """Return a batch that holds each element a second time, in the same order; None stays None."""
+    return x if x is None else tf.concat([x, x], axis=0)
 
 
 def mix(w: tf.Tensor, second: tf.Tensor, *, style: tf.Tensor, component: tf.Tensor) -> tf.Tensor:

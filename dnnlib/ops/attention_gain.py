@@ -36,9 +36,10 @@ def attention_gain(
     of the A heads. u is x * scale, with `normalize` divided by its root mean square over C. With
     `epilogue` the features are what that makes of the product.
 
-    x: [B, F, C] of float32, bfloat16 or float16; weights: [B, A K, C], row_scores: [B, R, A K],
-    column_scores: [B, N, A K], scale: [B, C], values: [B, A K + 1, C], float32. Returns the shape
-    and type of x, and the probabilities, float32 [B, F, A K]. Differentiable to any order.
+    x: [B, F, C] of float32, bfloat16 or float16; weights: [B, A K, C], row_scores:
+    [B or 1, R, A K], column_scores: [B or 1, N, A K], scale: [B, C], values: [B, A K + 1, C],
+    float32. Returns the shape and type of x, and the probabilities, float32 [B, F, A K].
+    Differentiable to any order.
     """
     x = as_float_tensor(x, "attention_gain")
     arguments = [x, *map(tf.convert_to_tensor, (weights, row_scores, column_scores, scale, values))]
@@ -51,6 +52,10 @@ def attention_gain(
     )
     if kernels is None:
         return _plain_gain(*arguments, **options, epilogue=epilogue)
+    for number in (2, 3):
+        if arguments[number].shape[0] == 1:
+            shape = [tf.shape(x)[0], *arguments[number].shape[1:]]
+            arguments[number] = tf.broadcast_to(arguments[number], shape)
     if epilogue is None or epilogue.has_slopes:
         return _native_gain(kernels, *arguments, **options, epilogue=epilogue)
     y, probabilities = _native_gain(kernels, *arguments, **options, epilogue=None)
@@ -86,7 +91,7 @@ def _plain_gain(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     scores = tf.cast(tf.matmul(x, tf.cast(weights, x.dtype), transpose_b=True), tf.float32)
     offsets = tf.expand_dims(row_scores, 2) + tf.expand_dims(column_scores, 1)  # [B, R, N, A K]
-    scores += tf.reshape(offsets, tf.shape(scores))  # [B, F, A K]
+    scores += tf.reshape(offsets, [-1, *scores.shape[1:]])  # [B, F, A K]
     by_head = tf.reshape(scores, [-1, scores.shape[1], heads, scores.shape[2] // heads])
     probabilities = tf.reshape(tf.nn.softmax(by_head), tf.shape(scores))
     left = tf.concat([probabilities, tf.ones_like(scores[:, :, :1])], axis=2)

@@ -64,12 +64,16 @@ def bias_act(
     alpha: float | None = None,
     gain: float | None = None,
     clamp: float | None = None,
+    scale: float = 1.0,
+    bias_scale: float = 1.0,
 ) -> tf.Tensor:
-    """Return clip(gain * activation(x + bias), -clamp, clamp).
+    """Return clip(gain * activation(scale * x + bias_scale * bias), -clamp, clamp).
 
     x: [..., C] of float32, bfloat16 or float16; bias: [C], of any float type, or None. `alpha` (the
     slope of lrelu below 0) and `gain` default to the activation's own (see `activation_gain`);
     without `clamp` nothing is clipped. Differentiable to any order.
+    The scales cost nothing where a kernel is used: with a slope a on each side of zero,
+    gain a(scale x + bias_scale b) = (gain scale) a(x + (bias_scale / scale) b).
     """
     x = as_float_tensor(x, "bias_act")
     if bias is not None:
@@ -80,19 +84,36 @@ def bias_act(
     alpha = found.alpha if alpha is None else float(alpha)
     gain = found.gain if gain is None else float(gain)
     alpha = 1.0 if activation == "linear" else alpha
-    has_slopes = activation in ("linear", "lrelu") and alpha > 0 and gain > 0
+    has_slopes = activation in ("linear", "lrelu") and min(alpha, gain, scale) > 0
     kernels = native_kernels("bias_act", cuda=True) if has_slopes else None
     if kernels is None:
-        return _plain_bias_act(x, bias, found.function, alpha, gain, clamp)
+        return _plain_bias_act(x, bias, found.function, alpha, gain, clamp, scale, bias_scale)
     bias = no_vector() if bias is None else tf.cast(bias, tf.float32)
-    slopes = {"alpha": alpha, "gain": gain, "clamp": -1.0 if clamp is None else float(clamp)}
+    slopes = {
+        "alpha": alpha,
+        "gain": gain * scale,
+        "clamp": -1.0 if clamp is None else float(clamp),
+        "bias_gain": bias_scale / scale,
+    }
     return _native_bias_act(kernels, x, bias, slopes)
 
 
-def _plain_bias_act(x, bias, function: Callable, alpha: float, gain: float, clamp: float | None):
+def _plain_bias_act(
+    x,
+    bias,
+    function: Callable,
+    alpha: float,
+    gain: float,
+    clamp: float | None,
+    scale: float,
+    bias_scale: float,
+):
     y = tf.cast(x, tf.float32)
+    if scale != 1.0:
+        y = y * scale
     if bias is not None:
-        y = y + tf.cast(bias, tf.float32)
+        bias = tf.cast(bias, tf.float32)
+        y = y + (bias if bias_scale == 1.0 else bias * bias_scale)
     y = function(y, alpha)
     if gain != 1.0:
         y = y * gain
@@ -128,8 +149,8 @@ def slope_product(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return dy + shift times the slope that belongs to y, and its sums over all axes but the last.
 
-    slopes: the attributes alpha, gain and clamp of the op. shift and the sums are float32 [C], or
-    empty. The product is linear in dy and shift, so its gradient is another one.
+    slopes: the attributes of the op, whose bias_gain multiplies shift and the sums. These are
+    float32 [C], or empty. The product is linear in dy and shift, so its gradient is another one.
     """
 
     @tf.custom_gradient

@@ -32,6 +32,24 @@ def test_scores_are_compared_within_groups_only(options):
     assert difference[0] > 1e-3 and difference[2] > 1e-6
 
 
+@pytest.mark.parametrize("labels", [None, np.eye(4, 2, dtype=np.float32)])
+def test_two_batches_at_once_have_the_scores_of_each_alone(labels):
+    network = make(**ATTENTION, attention_dropout=0.5, label_dim=0 if labels is None else 2)
+    batches = IMAGES, 0.5 * IMAGES[::-1] + 0.1
+    streams = [RandomStream(name, tf.range(4)) for name in "ab"]
+    expected = [
+        network(images, labels, random=stream)
+        for images, stream in zip(batches, streams, strict=True)
+    ]
+    result = network(
+        np.concatenate(batches),
+        None if labels is None else np.tile(labels, (2, 1)),
+        batches=2,
+        random=streams[0].then(streams[1]),
+    )
+    np.testing.assert_allclose(result, tf.concat(expected, axis=0), rtol=1e-4, atol=1e-5)
+
+
 def test_a_score_is_the_inner_product_of_outputs_and_labels():
     network = make(label_dim=3, **SMALL)
     rows = [np.tile(row, (4, 1)).astype(np.float32) for row in np.eye(3)]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.flat import ROW, Layout, PartOfVariable
+from dnnlib.flat import ROW, Layout
+from training.flat import PartOfVariable
 
 SHAPES = [[3, 3, 16, 2], [], [0, 4], [5], [ROW], [2, 7]]
 
@@ -18,6 +19,19 @@ def arrays():
 @pytest.fixture
 def layout():
     return Layout([tf.TensorShape(shape) for shape in SHAPES])
+
+
+def test_stacked_parts():
+    draw = np.random.default_rng(1)
+    lists = [
+        [draw.standard_normal(shape).astype(np.float32) for _ in range(count)]
+        for shape, count in (([2, 7], 3), ([16, 4], 2), ([5], 1))
+    ]
+    layout = Layout([tf.TensorShape(array.shape) for arrays in lists for array in arrays])
+    matrix = layout.join([tf.constant(array) for arrays in lists for array in arrays])
+    stacked = layout.split_stacked(matrix, [3, 2, 1])
+    for tensor, arrays in zip(stacked, lists, strict=True):
+        np.testing.assert_array_equal(tensor, np.stack(arrays))
 
 
 def test_join_and_split(arrays, layout):

@@ -78,3 +78,10 @@ def test_stream_is_the_same_in_a_graph_of_unknown_batch():
     traced = tf.function(lambda i: RandomStream("a", i).normal([3]), input_signature=signature)
     index = tf.constant([5, 1, 99], tf.int64)
     np.testing.assert_array_equal(traced(index), RandomStream("a", index).normal([3]))
+
+
+def test_one_stream_after_another():
+    a, b = RandomStream("a", as_range(3, 2)), RandomStream("b", as_range(0, 3))
+    both = a.then(b).then(a).fold("x").uniform([4])
+    parts = [stream.fold("x").uniform([4]) for stream in (a, b, a)]
+    np.testing.assert_array_equal(both, tf.concat(parts, axis=0))

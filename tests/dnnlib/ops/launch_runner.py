@@ -36,6 +36,7 @@ class BiasActPlan(ctypes.Structure):
         ("alpha", ctypes.c_float),
         ("gain", ctypes.c_float),
         ("clamp", ctypes.c_float),
+        ("bias_gain", ctypes.c_float),
     ]
 
 

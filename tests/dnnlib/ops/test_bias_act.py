@@ -31,6 +31,15 @@ def test_value(live, activation, clamp, shape):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_scales(live, activation):
+    x, bias = (RANDOM.normal(size=shape).astype(np.float32) for shape in ((4, 9), (9,)))
+    options = {"activation": activation, "gain": 1.3}
+    y = ops.bias_act(x, bias, clamp=0.7, scale=0.4, bias_scale=1.7, **options)
+    exact = definition.bias_act(0.4 * np.float64(x), 1.7 * bias, clamp=0.7, **options)
+    np.testing.assert_allclose(y, exact, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_extreme_inputs(live, activation):
     x = np.float32([-1e4, -100, -50, -20, -1e-6, 0, 1e-6, 20, 50, 100, 1e4])
     y = ops.bias_act(x, activation=activation, gain=1.0)
@@ -42,7 +51,11 @@ def test_extreme_inputs(live, activation):
 
 @pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("options", [{}, {"clamp": 0.9}, {"gain": -0.5, "alpha": 0.3}], ids=repr)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"clamp": 0.9, "scale": 0.7, "bias_scale": 2.0}, {"gain": -0.5, "alpha": 0.3}],
+    ids=repr,
+)
 def test_second_derivatives_equal_the_reference(activation, options, traced):
     shape = (3, 5, 5, 6)
     tensors = [RANDOM.normal(size=s).astype(np.float32) for s in (shape, (6,), shape, shape, (6,))]

@@ -129,21 +129,22 @@ def test_general_kernel(run, kind):
 
 def bias_act_cases(rows, channels, number, alpha):
     """The value and the gradient, which knows y as it is stored, and their exact results."""
-    gain, clamp = 1.3, 0.9
+    gain, clamp, bias_gain = 1.3, 0.9, 0.6
     x, dy = (RANDOM.normal(size=(rows, channels)).astype(TYPES[number]) for _ in range(2))
     bias, shift = (RANDOM.normal(size=channels).astype(np.float32) for _ in range(2))
     exact = definition.bias_act(
-        np.float64(x), bias, activation="lrelu", alpha=alpha, gain=gain, clamp=clamp
+        np.float64(x), bias_gain * bias, activation="lrelu", alpha=alpha, gain=gain, clamp=clamp
     )
     y = exact.astype(x.dtype)
     slope = np.where(y > 0, 1, alpha) * gain
     slope[np.abs(y) >= np.asarray(clamp, x.dtype)] = 0
-    dx = (np.float64(dy) + shift) * slope
+    dx = (np.float64(dy) + bias_gain * shift) * slope
     plan = {"rows": rows, "channels": channels, "alpha": alpha, "gain": gain, "clamp": clamp}
+    plan["bias_gain"] = bias_gain
     case = {"op": "bias_act", "plan": plan, "type": number}
     value = case | {"kind": "forward", "inputs": {"x": x, "bias": bias}}
     gradient = case | {"kind": "gradient", "inputs": {"x": dy, "bias": shift, "y": y}}
-    return [(value, [exact]), (gradient, [dx, dx.sum(0)])]
+    return [(value, [exact]), (gradient, [dx, bias_gain * dx.sum(0)])]
 
 
 @pytest.mark.parametrize("number", TYPES)

@@ -1,7 +1,8 @@
 // bias_act with an activation that has one slope above zero and one below: value and slope, shared by
 // the CPU and the CUDA kernels.
 //
-// y = clip(gain * (u > 0 ? u : alpha * u), -clamp, clamp) with u = x + bias and positive alpha and gain.
+// y = clip(gain * (u > 0 ? u : alpha * u), -clamp, clamp) with u = x + bias_gain * bias and positive alpha
+// and gain.
 // The sign of y is enough to know the slope, so x need not be kept for the gradient.
 #pragma once
 
@@ -19,6 +20,7 @@ struct BiasActPlan {
   int channels;
   float alpha, gain;
   float clamp;  // infinity: none
+  float bias_gain;
 };
 
 #ifndef GANSFORMER_KERNELS_ONLY
@@ -29,7 +31,7 @@ struct BiasActCpu {
   static void forward(const BiasActPlan& plan, const T* x, const float* bias, T* y,
                       const ParallelFor& parallel_for);
 
-  // dx = (dy + dy_shift) * slope(y), db = sum of dx over rows. dx may be dy.
+  // dx = (dy + bias_gain * dy_shift) * slope(y), db = bias_gain * sum of dx over rows. dx may be dy.
   static void gradient(const BiasActPlan& plan, const T* dy, const float* dy_shift, const T* y, T* dx,
                        float* db, const ParallelFor& parallel_for);
 };

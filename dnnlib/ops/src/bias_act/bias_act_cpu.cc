@@ -19,10 +19,11 @@ struct Layout {
   const std::int64_t total, length, block, blocks;
 };
 
-std::vector<float> repeat(const float* values, int channels, std::int64_t length) {
+// A vector of channels times bias_gain, or zeros.
+std::vector<float> repeat(const float* values, const BiasActPlan& plan, std::int64_t length) {
   std::vector<float> repeated(length, 0.0f);
   if (values != nullptr) {
-    for (std::int64_t i = 0; i < length; ++i) repeated[i] = values[i % channels];
+    for (std::int64_t i = 0; i < length; ++i) repeated[i] = plan.bias_gain * values[i % plan.channels];
   }
   return repeated;
 }
@@ -50,12 +51,13 @@ class ChannelSums {
     return sums_ == nullptr ? nullptr : &partial_[block * length_];
   }
 
-  void finish(int channels) const {
+  void finish(const BiasActPlan& plan) const {
     if (sums_ == nullptr) return;
-    std::fill(sums_, sums_ + channels, 0.0f);
-    for (std::size_t i = 0; i < partial_.size(); i += channels) {
-      for (int c = 0; c < channels; ++c) sums_[c] += partial_[i + c];
+    std::fill(sums_, sums_ + plan.channels, 0.0f);
+    for (std::size_t i = 0; i < partial_.size(); i += plan.channels) {
+      for (int c = 0; c < plan.channels; ++c) sums_[c] += partial_[i + c];
     }
+    for (int c = 0; c < plan.channels; ++c) sums_[c] *= plan.bias_gain;
   }
 
  private:
@@ -70,7 +72,7 @@ template <typename T>
 void BiasActCpu<T>::forward(const BiasActPlan& plan, const T* x, const float* bias, T* y,
                             const ParallelFor& parallel_for) {
   const Layout layout(plan);
-  const std::vector<float> shift = repeat(bias, plan.channels, layout.length);
+  const std::vector<float> shift = repeat(bias, plan, layout.length);
   for_each_line(layout, parallel_for,
                 [&](std::int64_t, std::int64_t start, std::int64_t count) {
     const T* source = x + start;
@@ -89,7 +91,7 @@ void BiasActCpu<T>::gradient(const BiasActPlan& plan, const T* dy, const float* 
                              T* dx, float* db, const ParallelFor& parallel_for) {
   const BiasActPlan rounded = with_rounded_clamp<T>(plan);
   const Layout layout(plan);
-  const std::vector<float> shift = repeat(dy_shift, plan.channels, layout.length);
+  const std::vector<float> shift = repeat(dy_shift, plan, layout.length);
   ChannelSums sums(layout, db);
   for_each_line(layout, parallel_for,
                 [&](std::int64_t block, std::int64_t start, std::int64_t count) {
@@ -113,7 +115,7 @@ void BiasActCpu<T>::gradient(const BiasActPlan& plan, const T* dy, const float* 
       store(target + i, value);
     }
   });
-  sums.finish(plan.channels);
+  sums.finish(plan);
 }
 
 FOR_ALL_ELEMENT_TYPES(BiasActCpu)

@@ -25,7 +25,8 @@ __global__ void forward_kernel(const BiasActPlan plan, const T* x, const float* 
     Packed pack = reinterpret_cast<const Packed*>(x)[i];
     UNROLL
     for (int j = 0; j < PackSize; ++j) {
-      const float u = to_float(pack.values[j]) + value_or_zero(bias, channel + j);
+      const float shift = plan.bias_gain * value_or_zero(bias, channel + j);
+      const float u = to_float(pack.values[j]) + shift;
       store(&pack.values[j], bias_act_output(u, plan));
     }
     reinterpret_cast<Packed*>(y)[i] = pack;
@@ -50,8 +51,9 @@ __device__ void multiply_pack(const BiasActPlan& plan, const Gradient<T>& job, s
   const Packed y = *reinterpret_cast<const Packed*>(job.y + start);
   UNROLL
   for (int j = 0; j < PackSize; ++j) {
-    const float value = (to_float(dy.values[j]) + value_or_zero(job.dy_shift, channel + j)) *
-                        bias_act_slope(to_float(y.values[j]), plan);
+    const float shift = plan.bias_gain * value_or_zero(job.dy_shift, channel + j);
+    const float value =
+        (to_float(dy.values[j]) + shift) * bias_act_slope(to_float(y.values[j]), plan);
     sums[j] += value;
     store(&dy.values[j], value);
   }
@@ -91,7 +93,7 @@ __global__ void gradient_kernel(const BiasActPlan plan, const Gradient<T> job, i
   add_rows_of_threads(sums, shared, lanes);
   if (row_thread != 0 || channel >= plan.channels) return;
   float* target = job.partial + static_cast<std::int64_t>(blockIdx.y) * plan.channels + channel;
-  for (int j = 0; j < PackSize; ++j) target[j] = sums[j];
+  for (int j = 0; j < PackSize; ++j) target[j] = plan.bias_gain * sums[j];
 }
 
 // One block for kMaximumLanes channels.

@@ -16,6 +16,7 @@ REGISTER_OP("GansformerBiasAct")
     .Attr("alpha: float")
     .Attr("gain: float")
     .Attr("clamp: float")
+    .Attr("bias_gain: float = 1.0")
     .SetShapeFn(shapes_of_inputs<0>);
 
 REGISTER_OP("GansformerBiasActGradient")
@@ -28,6 +29,7 @@ REGISTER_OP("GansformerBiasActGradient")
     .Attr("alpha: float")
     .Attr("gain: float")
     .Attr("clamp: float")
+    .Attr("bias_gain: float = 1.0")
     .Attr("want_bias_gradient: bool")
     .SetShapeFn([](InferenceContext* c) -> absl::Status {
       bool want_sums;
@@ -43,6 +45,7 @@ class BiasActBase : public Op {
     plan_.alpha = attribute<float>(context, "alpha");
     plan_.gain = attribute<float>(context, "gain");
     plan_.clamp = attribute<float>(context, "clamp");
+    plan_.bias_gain = attribute<float>(context, "bias_gain");
     if (plan_.clamp < 0) plan_.clamp = std::numeric_limits<float>::infinity();
     OP_REQUIRES(context, plan_.alpha > 0 && plan_.gain > 0,
                 absl::InvalidArgumentError("alpha and gain must be positive"));
