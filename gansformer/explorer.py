@@ -23,7 +23,7 @@ from gansformer import editing
 from gansformer.generation import label_names, label_rows, latents, noise_numbers
 from gansformer.grids import component_colours, mean_attention
 from gansformer.labels import class_names, describe_choices, first_label
-from gansformer.sampling import OpenModel, attention_layers
+from gansformer.sampling import OpenModel, attention_resolutions
 from gansformer.truncation import sample_w
 from gansformer.w_files import write_w_into
 
@@ -53,6 +53,7 @@ class State:
     noise: what the noise is multiplied by. noise_seed: None for that of `seed` or `row`.
     other_seed, t: w lies t of the way (0 to 1) to that of another seed. layers: the first and last
     in which components are edited; None: all. components: the edits, by component, of K.
+    attention_layer: whose attention is shown with the image; None: the average of all layers.
     """
 
     seed: int = 0
@@ -65,6 +66,7 @@ class State:
     t: float = 0.0
     layers: tuple[int, int] | None = None
     components: Mapping[int, Edit] = dataclasses.field(default_factory=dict)
+    attention_layer: int | None = None
 
     @classmethod
     def parse(cls, values: Any) -> "State":
@@ -78,6 +80,8 @@ class State:
         for name, low, high in (("psi", -1000, 1000), ("noise", -1000, 1000), ("t", 0, 1)):
             if name in found:
                 found[name] = _number(found[name], name, low, high)
+        if found.get("attention_layer") is not None:
+            found["attention_layer"] = _whole(found["attention_layer"], "attention_layer", 1000)
         if not isinstance(found.get("label"), str | None):
             raise UserError("label: expected text")
         if found.get("layers") is not None:
@@ -99,7 +103,8 @@ class Explorer:
     def __init__(self, opened: OpenModel):
         self._opened, self.generator = opened, opened.generator
         generator = self.generator
-        self._has_attention = generator.config.has_attention and bool(attention_layers(generator))
+        self._attention = attention_resolutions(generator) if generator.config.has_attention else {}
+        self._has_attention = bool(self._attention)
         self._stored = None if opened.options.w is None else opened.start([])
         self._lock = threading.RLock()
 
@@ -149,6 +154,7 @@ class Explorer:
             "components": config.latents,
             "has_global": config.has_attention,  # the last of them
             "has_attention": self._has_attention,
+            "attention_layers": list(self._attention.items()),  # and their resolutions
             "colours": np.rint(component_colours(config.components) * 255).tolist(),
             "directions": DIRECTIONS,
             "rows": 0,
@@ -213,9 +219,16 @@ class Explorer:
     def image(self, state: State) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the image uint8 [H, W, C], and where components attend [h, w, k], or None.
 
-        The maps are averages over layers and heads.
+        The maps are averages over heads, and over layers unless the state names one.
+        Raises UserError if the state does not fit the model.
         """
-        return self._make(self.w(state), self._noise_of(state))
+        layer = state.attention_layer
+        if layer is not None and layer not in self._attention:
+            there = ", ".join(map(str, self._attention)) or "none"
+            raise UserError(
+                f"attention_layer: of this model's layers these have attention: {there}"
+            )
+        return self._make(self.w(state), self._noise_of(state), layer)
 
     def page_image(self, state: State) -> dict[str, Any]:
         """Return image and maps as the page takes them: text in base 64, and sizes."""
@@ -272,13 +285,19 @@ class Explorer:
             numbers = self._noise(seed) if numbers is None else numbers
         return numbers * np.float32(state.noise)
 
-    def _make(self, w: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def _make(
+        self, w: np.ndarray, noise: np.ndarray, layer: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         with self._lock:
             out = self._synthesize(tf.constant(w), tf.constant(noise))
         image = self._opened.pixels(out.images.numpy())[0]
         if not self._has_attention:
             return image, None
-        layers = [maps.numpy().astype(np.float32) for maps in out.attention]
+        layers = [
+            maps.numpy().astype(np.float32)
+            for number, maps in zip(self._attention, out.attention, strict=True)
+            if layer in (None, number)
+        ]
         size = max(maps.shape[2:4] for maps in layers)
         maps = mean_attention(layers, size)
         step = max(max(size) // LARGEST_MAP, 1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dnnlib.images import crop_rows, to_rgb, to_uint8
+from dnnlib.images import crop_rows, to_pil, to_rgb, to_uint8
 
 
 def make_grid(images: np.ndarray, columns: int) -> np.ndarray:
@@ -17,6 +17,12 @@ def make_grid(images: np.ndarray, columns: int) -> np.ndarray:
     grid[:count] = images
     grid = grid.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
     return grid.reshape(rows * height, columns * width, channels)
+
+
+def grid_image(images: np.ndarray, columns: int, *, scale: int = 1) -> Image.Image:
+    """Return make_grid as Pillow's image, for notebooks; each pixel is `scale` times as large."""
+    grid = np.repeat(np.repeat(make_grid(images, columns), scale, axis=0), scale, axis=1)
+    return to_pil(grid)
 
 
 def make_attention_grid(images: np.ndarray, attention: list[np.ndarray], ratio: float):

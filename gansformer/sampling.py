@@ -157,13 +157,18 @@ class OpenModel:
 
 def attention_layers(generator) -> list[int]:
     """Return which of the L layers have attention maps, in the order of the maps."""
+    return list(attention_resolutions(generator))
+
+
+def attention_resolutions(generator) -> dict[int, int]:
+    """Return the resolution of each of the layers that have attention maps."""
     network = generator.synthesis_network
     layers = [network.first, *(layer for block in network.blocks for layer in block.layers)]
-    return [
-        layer.index + 1
+    return {
+        layer.index + 1: 2**layer.log2
         for layer in layers
         if layer.attention is not None and layer.attention.to_image is not None
-    ]
+    }
 
 
 def parse_layers(text: str, count: int, option: str = "--layers") -> list[int]:

@@ -22,8 +22,11 @@ from gansformer.sampling import OpenModel, SamplingOptions
 from gansformer.w_files import save_w
 from scripts.generate import main as generate
 from tests.browser import Browser, find_chromium
+from tests.dnnlib.official_files import official_modules  # noqa: F401 (a fixture)
 from tests.gansformer.conftest import TINY
 from tests.gansformer.test_generation import read, save
+from tests.gansformer.test_official_checkpoints import as_official, make_generator
+from tests.gansformer.test_official_checkpoints import save as save_official
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +131,17 @@ def test_attention_is_that_of_the_generator(explorer):
     assert np.abs(values / 255 * maps.max() - maps).max() <= 0.5 / 255 * maps.max() + 1e-6
 
 
+def test_attention_of_one_layer(explorer):
+    generator = explorer.generator
+    out = generator(gansformer.latents(generator, [3]), seed=[3], return_attention=True)
+    layers = explorer.describe()["attention_layers"]
+    assert len(layers) == len(out.attention) > 1
+    for (layer, size), expected in zip(layers, out.attention, strict=True):
+        maps = explorer.image(state(seed=3, psi=1.0, attention_layer=layer))[1]
+        assert len(maps) == size
+        np.testing.assert_allclose(maps, np.mean(expected[0], axis=0), atol=1e-5)
+
+
 @pytest.mark.parametrize("noise", [1, 0.5])
 def test_w_file_is_what_generate_takes(explorer, model, tmp_path, noise):
     values = state(seed=3, noise=noise, components={"1": {"seed": 9, "moves": [1]}})
@@ -216,6 +230,8 @@ def test_conditional(tmp_path):
         ({"layers": [2, 1]}, "layers: expected"),
         ({"layers": [0, 99]}, "layers: expected"),
         ({"layers": "01"}, "layers: expected"),
+        ({"attention_layer": "x"}, "attention_layer: expected a whole"),
+        ({"attention_layer": 0}, "those of this model are: 1"),
         ({"components": []}, "components: expected"),
         ({"components": {"-1": {}}}, "no number of a component"),
         ({"components": {"99": {}}}, "this model has 0 to 4"),
@@ -385,6 +401,22 @@ def test_the_page(server, explorer, tmp_path):
             np.load(tmp_path / "w.npz")["w"], explorer.w(State.parse(moved))
         )
 
+        # The attention of one layer, in place of the average.
+        layer, size = explorer.describe()["attention_layers"][0]
+        browser.run("$('overlay').value = 'all'; $('overlay').dispatchEvent(new Event('change'));"
+                    f"$('attention_layer').value = '{layer}';"
+                    "$('attention_layer').dispatchEvent(new Event('change'))")  # fmt: skip
+        assert shown() == {**moved, "attention_layer": layer}
+        assert browser.run("attention.size[0]") == size < len(maps)
+        answer = explorer.page_image(State.parse(shown()))["attention"]
+        drawn = browser.run("btoa(String.fromCharCode(...attention.values))")
+        assert drawn == answer["values"]
+        browser.screenshot(tmp_path / "layer.png")
+        browser.click("#undo")
+        browser.wait("state.attention_layer === undefined")
+        assert browser.run("$('attention_layer').value") == ""
+        assert shown() == moved
+
         link = browser.run("location.href")
         for before in (resampled, first):
             browser.click("#undo")
@@ -404,3 +436,47 @@ def test_the_page(server, explorer, tmp_path):
             browser.resize(width, 900)
             assert browser.run("document.documentElement.scrollWidth <= innerWidth"), width
         assert not browser.errors
+
+
+# The official program's for 256x256 faces (--ganformer-default --dataset ffhq).
+OFFICIAL = {
+    "resolution": 256, "channel_base": 16384, "channel_max": 512, "num_channels": 3, "z_dim": 32,
+    "w_dim": 32, "components_num": 16, "transformer": True, "kmeans": True, "kmeans_iters": 1,
+    "use_pos": True, "mapping_resnet": True, "mapping_ltnt2ltnt": True, "architecture": "resnet",
+    "norm": "layer", "integration": "mul", "num_heads": 1, "start_res": 0, "end_res": 8,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed")
+def test_the_page_of_an_official_network_of_256_pixels(tmp_path, official_modules):  # noqa: F811
+    """Of full width; the weights are random."""
+    network = as_official(make_generator(OFFICIAL), "Gs", "Generator", OFFICIAL)
+    save_official(tmp_path / "network-snapshot-005000.pkl", network)
+    opened = OpenModel(str(tmp_path / "network-snapshot-005000.pkl"), SamplingOptions())
+    explorer = Explorer(opened)
+    explorer.prepare()
+    ready = "typeof isBusy !== 'undefined' && !isBusy && image !== null"
+    times, seen = [], []
+    with serving(explorer) as server, Browser(tmp_path) as browser:
+        browser.open(server.url)
+        for act in (
+            "",
+            "$('resample').click()",
+            "$('psi').value = 0.4; $('psi').dispatchEvent(new Event('input'))",
+            "$('attention_layer').value = '12'; "
+            "$('attention_layer').dispatchEvent(new Event('change'))",
+        ):
+            browser.wait(ready)
+            browser.run(act)
+            browser.wait(f"{ready} && / ms$/.test($('message').textContent)")
+            times.append(browser.run("parseInt($('message').textContent)"))
+            assert browser.run("image.width") == browser.run("image.height") == 256
+            seen.append(browser.run("image.src"))
+        browser.click("#canvas", 0.3, 0.6)
+        assert browser.run("attention.size") == [64, 64, 16]
+        assert browser.run("Number.isInteger(selected) && selected < 16")
+        browser.screenshot(tmp_path / "page.png")
+        assert not browser.errors
+    assert len(set(seen)) == 3  # the attention shown does not change the image
+    print(f"milliseconds until an image of 256 pixels is shown: {times}")
