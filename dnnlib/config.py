@@ -166,7 +166,14 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
 def _convert_union(alternatives: tuple, value: Any, path: str) -> Any:
     if value is None and type(None) in alternatives:
         return None
-    (hint,) = [alternative for alternative in alternatives if alternative is not type(None)]
+    for alternative in alternatives:  # words that may stand for a value
+        if typing.get_origin(alternative) is typing.Literal and isinstance(value, str):
+            return _convert(alternative, value, path)
+    (hint,) = [
+        alternative
+        for alternative in alternatives
+        if alternative is not type(None) and typing.get_origin(alternative) is not typing.Literal
+    ]
     return _convert(hint, value, path)
 
 

@@ -1,20 +1,29 @@
 """Whether a batch fits the devices: in number, and in memory."""
 
 import dataclasses
+import gc
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import tensorflow as tf
 
 from dnnlib.computing import find_drawback
 from dnnlib.errors import UserError
-from training.config import RunConfig
+from training.config import RunConfig, TrainingConfig
+from training.state import TrainState
+from training.step import TrainingStep
 
 
 def check_batch(config: RunConfig, devices: int) -> None:
     """Raise UserError if the batch cannot be divided among the devices."""
     training, group = config.training, config.discriminator.stddev_group
+    if training.batch_per_device == "auto":
+        sizes = range(1, training.batch_size + 1)
+        if any(_fits(config, training.batch_size, n, devices) for n in sizes):
+            return
+        config = _with_size(config, 1)
+        training = config.training
     together = training.batch_per_device * devices
     if training.batch_size % together:
         raise UserError(
@@ -27,6 +36,77 @@ def check_batch(config: RunConfig, devices: int) -> None:
             f"discriminator.stddev_group={group}, as {devices} device(s) need; "
             f"{_suggest(config, devices)}"
         )
+
+
+def choose_batch(
+    config: RunConfig,
+    strategy: tf.distribute.Strategy,
+    log: Callable[[str], None],
+    *,
+    before: int | None = None,
+    channels: int = 3,
+    label_dim: int = 0,
+    dtype: tf.DType = tf.float32,
+) -> RunConfig:
+    """Return the configuration with a number in place of training.batch_per_device=auto.
+
+    On GPUs that is the largest one with which a minibatch fits into their memory: minibatches are
+    computed, from the largest possible one down, in a state of their own. On CPUs, which end a
+    process that takes too much memory, it is the default or the next possible below.
+    before: what a run had when it was interrupted, and keeps if these devices can.
+    Raises UserError if no number is possible, or none fits. For the scope of the strategy.
+    """
+    if config.training.batch_per_device != "auto":
+        return config
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        raise UserError("training.batch_per_device=auto is for one worker; give a number")
+    devices, batch_size = strategy.num_replicas_in_sync, config.training.batch_size
+    check_batch(config, devices)
+    sizes = [n for n in range(batch_size, 0, -1) if _fits(config, batch_size, n, devices)]
+    usual = TrainingConfig.batch_per_device
+    if before in sizes:
+        size, reason = before, "as before"
+    elif not tf.config.get_visible_devices("GPU"):
+        size = next((n for n in sizes if n <= usual), sizes[-1])
+        reason = "the memory of CPUs is not tried out"
+    else:
+        options = {"channels": channels, "label_dim": label_dim, "dtype": dtype}
+        fitting = (n for n in sizes[:-1] if _has_memory(_with_size(config, n), strategy, options))
+        size = next(fitting, sizes[-1])  # what even the smallest one lacks is an error in training
+        reason = "the largest that fits into memory"
+    group, together = config.discriminator.stddev_group, size * devices
+    compared = f"; minibatch stddev compares {min(group, together)} of {together} images"
+    log(f"training.batch_per_device=auto: {size}, {reason}{compared if group > 1 else ''}")
+    return _with_size(config, size)
+
+
+def _with_size(config: RunConfig, size: int) -> RunConfig:
+    training = dataclasses.replace(config.training, batch_per_device=size)
+    return dataclasses.replace(config, training=training)
+
+
+def _has_memory(config: RunConfig, strategy: tf.distribute.Strategy, options: dict) -> bool:
+    try:
+        _compute_each_phase(config, strategy, **options)
+        return True
+    except tf.errors.ResourceExhaustedError:
+        return False
+    finally:
+        gc.collect()  # graphs and their variables refer to one another
+
+
+def _compute_each_phase(config: RunConfig, strategy, *, label_dim: int, **options) -> None:
+    state = TrainState(config, label_dim=label_dim, strategy=strategy, **options)
+    step = TrainingStep(config, state)
+    size = config.data.resolution
+    images = tf.zeros([step.micro_batch, size, size, options["channels"]], tf.uint8)
+    labels = tf.zeros([step.micro_batch, label_dim])
+    first = state.images_shown.read_value()
+    for phase in step.phases.values():
+        statistics = step.run_phase(phase, images, labels, first, apply=True)
+    step.finish_minibatch(first)
+    for value in statistics.values():
+        value.numpy()  # waits for the device
 
 
 def _suggest(config: RunConfig, devices: int) -> str:
@@ -77,7 +157,6 @@ def _smaller_batch(config: RunConfig, devices: int) -> int | None:
     """Return the next smaller batch_per_device that is possible, or None."""
     for size in range(config.training.batch_per_device - 1, 0, -1):
         with suppress(UserError):
-            training = dataclasses.replace(config.training, batch_per_device=size)
-            check_batch(dataclasses.replace(config, training=training), devices)
+            check_batch(_with_size(config, size), devices)
             return size
     return None

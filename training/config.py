@@ -49,7 +49,8 @@ class TrainingConfig:
 
     kimg: PositiveOrZero = 25000.0  # length of the run, in thousands of real images shown
     batch_size: Count = 32
-    batch_per_device: Count = 4  # images at a time; gradients are summed up to batch_size
+    # Images at a time; gradients are summed up to batch_size. "auto": see choose_batch.
+    batch_per_device: Count | Literal["auto"] = 4
     seed: Seed = 0
 
     generator_loss: Literal["logistic", "logistic_ns", "hinge", "hinge_official", "wgan"] = (
@@ -84,7 +85,7 @@ class TrainingConfig:
     augmentation: AugmentationConfig = AugmentationConfig()  # for small data sets
 
     def __post_init__(self):
-        if self.batch_size % self.batch_per_device:
+        if self.batch_per_device != "auto" and self.batch_size % self.batch_per_device:
             fitting = [n for n in range(1, self.batch_size + 1) if self.batch_size % n == 0]
             nearest = min(fitting, key=lambda n: abs(n - self.batch_per_device))
             raise UserError(

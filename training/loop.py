@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +24,11 @@ from gansformer.labels import find_numbers
 from gansformer.snapshot import Snapshot, name_by_images, save_snapshot
 from gansformer.truncation import average_components
 from metrics.names import parse_metrics
-from training.batch_size import check_batch, memory_errors
+from training.batch_size import check_batch, choose_batch, memory_errors
 from training.config import RunConfig, load_config
 from training.measure.live_evaluation import LiveEvaluation
 from training.run.checkpoint import load_checkpoint, require_space, save_checkpoint
-from training.run.directory import RunLog, find_start, write_config
+from training.run.directory import RunLog, batch_of_run, find_start, write_config
 from training.run.fine_tuning import initialize
 from training.run.health import (
     PATIENCE,
@@ -73,22 +73,24 @@ def train(
     if config.data.labels and not dataset.label_dim:
         raise UserError(f"{data} has no labels; set data.labels=false or prepare it with labels")
     workers, log = find_workers(), RunLog(run)
+    networks = {
+        "channels": dataset.channels,
+        "label_dim": dataset.label_dim if config.data.labels else 0,
+        "dtype": computing.dtype,
+    }
     with (
         hold_run(run) if workers.is_chief else nullcontext(),
         variable_scope(strategy),
         dataset.user_errors(),
-        memory_errors(config, strategy.num_replicas_in_sync),
         workers.user_errors(),
+        ExitStack() as stack,
     ):
+        before = batch_of_run(run)
+        config = choose_batch(config, strategy, log, before=before, **networks)
+        stack.enter_context(memory_errors(config, strategy.num_replicas_in_sync))
         require_same_run(workers, config, dataset, computing.precision, strategy)
         checkpoint = find_start(run, config, resume, log) if workers.is_chief else None
-        state = TrainState(
-            config,
-            channels=dataset.channels,
-            label_dim=dataset.label_dim if config.data.labels else 0,
-            dtype=computing.dtype,
-            strategy=strategy,
-        )
+        state = TrainState(config, strategy=strategy, **networks)
         if not workers.is_chief:
             return train_with_chief(config, state, dataset, workers)
         loop = TrainingLoop(config, state, dataset, run, log)

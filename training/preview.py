@@ -32,12 +32,13 @@ def estimate_sizes(config: RunConfig, generator, discriminator) -> list[str]:
         name: sum(v.shape.num_elements() for v in network.variables)
         for name, network in (("G", generator), ("D", discriminator))
     }
-    accumulators = 2 if config.training.batch_size > config.training.batch_per_device else 0
+    batch = config.training.batch_per_device
+    batch = 1 if batch == "auto" else batch
+    accumulators = 2 if config.training.batch_size > batch else 0
     checkpoint = 4 * (4 * values["G"] + 3 * values["D"])
     memory = checkpoint + 4 * accumulators * (values["G"] + values["D"])
     snapshot = 4 * (2 * values["G"] + values["D"])
     features = _count_features(config)
-    batch = config.training.batch_per_device
     work = (count_multiply_adds(generator.evaluate_once) / 2) * 2e-9
     return [
         f"state of the run: {memory / 1e6:.0f} MB in memory, {checkpoint / 1e6:.0f} MB in each"

@@ -10,6 +10,7 @@ from dnnlib.random_streams import RandomStream
 from gansformer.bipartite import Components
 from gansformer.canvas import Canvas
 from gansformer.config import GeneratorConfig
+from gansformer.stacked import layer_factors
 from gansformer.synthesis import Inputs, SynthesisLayer, ToRgb
 from gansformer.variables import Scope
 
@@ -33,9 +34,12 @@ def test_layer_without_attention(form):
     x = tf.constant(DRAW.standard_normal([2, 4, 4, 8]), tf.float32)
     w = tf.constant(DRAW.standard_normal([2, 5, 6]), tf.float32)
     noise = tf.constant(DRAW.standard_normal([2, 4, 4, 1]), tf.float32)
-    result, _ = layer(
-        x, tf.unstack(w, axis=1), Inputs(None, None, [noise], None), Components(None, None)
-    )
+    components, styles = Components(None, None), tf.transpose(w, [1, 0, 2])  # [L, B, w_dim]
+    factors = {}
+    if form == "auto":
+        factors = layer_factors([layer], styles, None, components, None)
+    inputs = Inputs(None, factors, None, [noise], None)
+    result, _ = layer(x, tf.unstack(styles), inputs, components)
     y = layer.conv(x, w[:, 1]).numpy() + 0.7 * noise.numpy() + layer.bias.numpy()
     expected = 0.5 * np.sqrt(2) * np.where(y > 0, y, 0.2 * y)
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)

@@ -16,7 +16,7 @@ from dnnlib.computing import PRECISIONS, ComputingOptions
 from dnnlib.devices import describe_devices, variable_scope
 from dnnlib.ops import count_multiply_adds, implementation
 from gansformer.generation import Sampler
-from training.batch_size import check_batch
+from training.batch_size import check_batch, choose_batch
 from training.config import RunConfig
 from training.run.statistics import peak_memory_gb
 from training.state import TrainState
@@ -41,7 +41,11 @@ def benchmark(
     """
     strategy = computing.apply()
     devices = strategy.num_replicas_in_sync
-    configs = {name: _divided(config, devices) for name, config in configs.items()}
+    with variable_scope(strategy):
+        configs = {
+            name: _divided(choose_batch(config, strategy, print, dtype=computing.dtype), devices)
+            for name, config in configs.items()
+        }
     matmul = _matmul_timers(computing)
     with variable_scope(strategy):
         subjects = {

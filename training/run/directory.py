@@ -42,6 +42,14 @@ def find_start(run: Path, config: RunConfig, resume: str, report) -> Path | None
     return checkpoint
 
 
+def batch_of_run(run: Path) -> int | None:
+    """Return the training.batch_per_device that a run had before, or None."""
+    path = run / "config.yaml"
+    if not path.exists():
+        return None
+    return from_mapping(RunConfig, read_yaml(path)).training.batch_per_device
+
+
 def write_config(run: Path, config: RunConfig) -> None:
     """Write the resolved configuration into the run directory."""
     with atomic_file(run / "config.yaml", "w") as file:
