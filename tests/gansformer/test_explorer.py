@@ -231,7 +231,7 @@ def test_conditional(tmp_path):
         ({"layers": [0, 99]}, "layers: expected"),
         ({"layers": "01"}, "layers: expected"),
         ({"attention_layer": "x"}, "attention_layer: expected a whole"),
-        ({"attention_layer": 0}, "those of this model are: 1"),
+        ({"attention_layer": 0}, "layers these have attention: 1"),
         ({"components": []}, "components: expected"),
         ({"components": {"-1": {}}}, "no number of a component"),
         ({"components": {"99": {}}}, "this model has 0 to 4"),
