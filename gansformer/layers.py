@@ -99,13 +99,20 @@ class Conv(tf.Module):
     @shown
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """x: [B, H, W, inputs] -> [B, H', W', outputs]."""
-        weight = tf.cast(self.weight * self.scale, x.dtype)
+        # Where bias_act can scale, it does so at no cost. Without a scale float16 could overflow.
+        is_early = self.activation is None or x.dtype == tf.float16
+        weight = tf.cast(self.weight * self.scale if is_early else self.weight, x.dtype)
         y = convolve(x, weight, resample=self.resample, kernel=self.kernel)
         if self.activation is None:
             return y
-        gain = activation_gain(self.activation) * self.gain
-        bias = tf.cast(self.bias, x.dtype)
-        return bias_act(y, bias, activation=self.activation, gain=gain, clamp=self.clamp)
+        return bias_act(
+            y,
+            tf.cast(self.bias, x.dtype),
+            activation=self.activation,
+            gain=activation_gain(self.activation) * self.gain,
+            clamp=self.clamp,
+            scale=1.0 if is_early else self.scale,
+        )
 
 
 class ModulatedConv(tf.Module):
@@ -157,7 +164,7 @@ class ModulatedConv(tf.Module):
         """Return what scales the inputs, [B, inputs], and the outputs, [B, outputs] or None."""
         if not self.style:
             return tf.fill([tf.shape(y)[0], self.weight.shape[2]], self.scale), None
-        style = self.modulation(y) * self.scale  # much smaller than the weight
+        style = self.modulation(y, self.scale)  # much smaller than the weight
         if not self.demodulate:
             return style, None
         return style, tf.math.rsqrt(tf.matmul(tf.square(style), self.power()) + 1e-8)
@@ -168,7 +175,7 @@ class ModulatedConv(tf.Module):
 
 
 class _Modulation(tf.Module):
-    """From w to the scale of each input channel: y A + b + 1, computed in float32."""
+    """From w to the scale of each input channel: a number times y A + b + 1, in float32."""
 
     def __init__(self, scope: Scope, w_dim: int, outputs: int):
         super().__init__()
@@ -176,8 +183,9 @@ class _Modulation(tf.Module):
         self.weight = scope.normal("mod_weight", [w_dim, outputs])
         self.bias = scope.full("mod_bias", [outputs])
 
-    def __call__(self, y: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(y * self.scale, self.weight) + (self.bias + 1)
+    def __call__(self, y: tf.Tensor, factor: float = 1.0) -> tf.Tensor:
+        scales = {"scale": self.scale * factor, "bias_scale": factor}
+        return bias_act(tf.matmul(y, self.weight), self.bias + 1, **scales)
 
 
 def convolve(

@@ -67,9 +67,11 @@ def test_training(tmp_path, gpus, ops):
     data = tmp_path / "data"
     prepare_data(["demo", "--out", str(data), "--resolution", "64", "--max-images", "50"])
     options = ["--config", "demo", "--data", data, "--run", tmp_path / "run", "--ops", ops]
-    sizes = ["training.batch_size=8", f"training.batch_per_device={8 // gpus}"]
+    size = "auto" if ops == "auto" else 8 // gpus
+    sizes = ["training.batch_size=8", f"training.batch_per_device={size}"]
     out = run("scripts/train.py", *options, "--kimg", "0.008", "--set", *sizes, gpus=gpus)
     assert f"on {gpus} device(s) ({gpus} x Fake H100)" in out and "finished 0.01 kimg" in out
+    assert f"batch 8 as 1 x {8 // gpus} on" in out
 
 
 def test_launches_and_copies(tmp_path):
@@ -77,7 +79,7 @@ def test_launches_and_copies(tmp_path):
     path = tmp_path / "counts.json"
     run("tests/gpu/count_launches.py", "--config", "cartoonset64-duplex", "--json", path)
     counts = json.loads(path.read_text())
-    bounds = {"generator": 2300, "discriminator": 1120, "regularizer": 400, "average": 20}
+    bounds = {"generator": 1480, "discriminator": 740, "regularizer": 380, "average": 20}
     for name, bound in bounds.items():
         assert 0 < counts[name]["launches"] <= bound, (name, counts[name])
         assert counts[name]["to_host"] == 0, name  # nothing that the host would wait for
