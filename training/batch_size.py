@@ -54,7 +54,7 @@ def choose_batch(
     computed, from the largest possible one down, in a state of their own. On CPUs, which end a
     process that takes too much memory, it is the default or the next possible below.
     before: what a run had when it was interrupted, and keeps if these devices can.
-    Raises UserError if no number is possible, or none fits. For the scope of the strategy.
+    Raises UserError if no number is possible. Must be called in the scope of the strategy.
     """
     if config.training.batch_per_device != "auto":
         return config

@@ -153,6 +153,18 @@ def test_fused_equals_plain(config):
         assert distance(result[name], expected) < 1e-5, name
 
 
+@pytest.mark.parametrize("kind", ["heads", "duplex heads"])
+def test_hidden_components(kind, monkeypatch):
+    (config,) = [case.values[0] for case in variants(()) if case.id == kind]
+    generator = Generator(config, resolution=8, seed=1)
+    z = np.random.default_rng(0).standard_normal([BATCH, config.latents, config.z_dim])
+    w, mask = generator.mapping(z.astype(np.float32)), tf.constant([[1.0, 0, 1, 0], [0, 1, 1, 1]])
+    images = lambda **options: generator.synthesis_network(w, noise=None, **options)[0].numpy()  # noqa: E731
+    result, unhidden = images(mask=mask), images()
+    monkeypatch.setattr(fused, "is_wanted", lambda: False)
+    assert distance(result, images(mask=mask)) < 1e-5 < distance(result, unhidden)
+
+
 @pytest.mark.parametrize("config", [*kinds(), *variants(quick=())])
 def test_fused_equals_plain_in_bfloat16(config):
     """Both round on their way, differently; fused is not much further from float32 than plain."""
