@@ -117,7 +117,8 @@ class ProjectedDiscriminator(BaseDiscriminator):
         if self.channels == 4:  # colours on white; the discriminator beside sees transparency
             images = 255 + (images[..., :3] - 255) * images[..., 3:] / 255
         images = tf.repeat(images, 3, axis=3) if self.channels == 1 else images
-        images = tf.image.resize(images, self.feature_shape, antialias=True)
+        if images.shape[1:3] != self.feature_shape:  # TensorFlow would resize them all the same
+            images = tf.image.resize(images, self.feature_shape, antialias=True)
         outputs = self._block_outputs(images)
         return self.mixing([outputs[block] for block in BLOCKS])
 

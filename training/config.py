@@ -64,6 +64,8 @@ class TrainingConfig:
     path_length_weight: PositiveOrZero = 0.0  # 2 in StyleGAN2; 0 in the official GANformer runs
     path_length_interval: Count = 4
     path_length_decay: Fraction = 0.01
+    # Both networks learn from the same fakes, at once: G runs once for each minibatch, not twice.
+    share_fakes: bool = False
     style_mixing: Fraction = 0.9  # probability
     component_mixing: Fraction = 0.0
 

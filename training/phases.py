@@ -1,16 +1,18 @@
 """The four gradient steps of a minibatch, each a loss that one of the optimisers minimises.
 
 Generator; path length (a regulariser of the generator); discriminator; gradient regulariser of the
-discriminator. A loss is a pure function, evaluated on each replica for its part of a micro-batch.
+discriminator. With training.share_fakes, generator and discriminator step at once. A loss is a pure
+function, evaluated on each replica for its part of a micro-batch.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from dnnlib.random_streams import on_host
+from dnnlib.random_streams import RandomStream, on_host
 from gansformer.projected_discriminator import ProjectedDiscriminator
 from training import regularizers
 from training.augmentation import augment
@@ -27,38 +29,57 @@ COLORS_OUTSIDE_WEIGHT = 10.0
 class Loss(NamedTuple):
     """What a phase computes on a replica.
 
-    value: scalar. statistics: scalars for the curves. observed: means that the running averages of
-    the state move towards, see TrainingStep.
+    values: a scalar for each of its optimisers. statistics: scalars for the curves. observed: means
+    that the running averages of the state move towards, see TrainingStep.
     """
 
-    value: tf.Tensor
+    values: dict[str, tf.Tensor]
     statistics: dict[str, tf.Tensor]
     observed: dict[str, tf.Tensor]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Phase:
-    """One gradient step.
+class ScoredFakes(NamedTuple):
+    """Generated images [B, H, W, C], their scores [B, S], and the mean of their w, see generate.
 
-    name: in the statistics. loss: function of (reals uint8 [B, H, W, C], labels [B, L], number of
-    the micro-batch's first image). interval: it runs in every interval-th minibatch, with its loss
-    multiplied by the interval (lazy regularisation). kind: see Adam.
+    random: what they were made with, see Draws.
     """
 
-    name: str
+    images: tf.Tensor
+    scores: tf.Tensor
+    w_mean: tf.Tensor
+    random: RandomStream | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Phase:
+    """A gradient step, or several that are made at once.
+
+    optimizers: what minimises the values of the loss, under the names of these. loss: function of
+    (reals uint8 [B, H, W, C], labels [B, L], number of the micro-batch's first image). interval: it
+    runs in every interval-th minibatch, with its loss multiplied by the interval (lazy
+    regularisation). kind: see Adam.
+    """
+
+    optimizers: dict[str, Adam]
     loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Loss]
-    optimizer: Adam
     interval: int = 1
     kind: str = "main"
 
     def gradients(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor):
-        """Return the optimiser's flat gradient, statistics, and what is observed."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self.optimizer.targets)
+        """Return the flat gradient of each optimiser, statistics, and what is observed."""
+        tapes = {}
+        with contextlib.ExitStack() as stack:
+            for name, optimizer in self.optimizers.items():
+                tape = tf.GradientTape(watch_accessed_variables=False)
+                tapes[name] = stack.enter_context(tape)
+                tape.watch(optimizer.targets)
             loss = self.loss(reals, labels, first)
-            weighted = loss.value * self.interval
-        gradient = self.optimizer.gradients(tape, weighted)
-        return gradient, loss.statistics, loss.observed
+            weighted = {name: value * self.interval for name, value in loss.values.items()}
+        gradients = {
+            name: optimizer.gradients(tapes[name], weighted[name])
+            for name, optimizer in self.optimizers.items()
+        }
+        return gradients, loss.statistics, loss.observed
 
 
 def make_phases(
@@ -66,29 +87,32 @@ def make_phases(
 ) -> dict[str, Phase]:
     """Return the phases that a configuration has, by name, in the order of a minibatch."""
     losses, training = PhaseLosses(config, state, randomness, replicas), config.training
-    phases = [Phase("generator", losses.generator, state.generator_optimizer)]
+    of_generator, of_discriminator = state.generator_optimizer, state.discriminator_optimizer
+    path_length = Phase(
+        {"path_length": of_generator},
+        losses.path_length,
+        training.path_length_interval,
+        "regularizer",
+    )
+    regularizer = Phase(
+        {"regularizer": of_discriminator},
+        losses.regularizer,
+        training.regularizer_interval,
+        "regularizer",
+    )
+    phases = {}
+    if training.share_fakes:
+        optimizers = {"generator": of_generator, "discriminator": of_discriminator}
+        phases["adversarial"] = Phase(optimizers, losses.adversarial)
+    else:
+        phases["generator"] = Phase({"generator": of_generator}, losses.generator)
     if training.path_length_weight:
-        phases.append(
-            Phase(
-                "path_length",
-                losses.path_length,
-                state.generator_optimizer,
-                training.path_length_interval,
-                "regularizer",
-            )
-        )
-    phases.append(Phase("discriminator", losses.discriminator, state.discriminator_optimizer))
+        phases["path_length"] = path_length
+    if not training.share_fakes:
+        phases["discriminator"] = Phase({"discriminator": of_discriminator}, losses.discriminator)
     if training.regularizer != "none":
-        phases.append(
-            Phase(
-                "regularizer",
-                losses.regularizer,
-                state.discriminator_optimizer,
-                training.regularizer_interval,
-                "regularizer",
-            )
-        )
-    return {phase.name: phase for phase in phases}
+        phases["regularizer"] = regularizer
+    return phases
 
 
 class PhaseLosses:
@@ -107,16 +131,7 @@ class PhaseLosses:
     def generator(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
         """Return the generator's adversarial loss."""
         index, labels = self.replicas.my_images(first), self._labels(labels)
-        draws = self.randomness.draw("generator", index, first)
-        fakes, _, w_mean = generate(self.state.generator, draws, labels)
-        shown = self._augment(fakes, "generator", index)
-        scores = self.state.discriminator(shown, labels, random=draws.random)
-        loss = _sum_of_games(self.generator_loss(scores))
-        statistics = {"loss/generator": loss}
-        if self.projected:
-            statistics["loss/colors_outside"] = outside = regularizers.colors_outside(fakes)
-            loss += COLORS_OUTSIDE_WEIGHT * outside
-        return Loss(loss, statistics, {"w": w_mean})
+        return self._generator_loss(self._scored_fakes(labels, index, first))
 
     def path_length(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
         """Return the path-length penalty of half a batch, Karras et al. (2020), section 3.2."""
@@ -140,7 +155,7 @@ class PhaseLosses:
         mean = old + training.path_length_decay * (batch_mean - old)
         penalty = tf.reduce_mean(training.path_length_weight * tf.square(lengths - mean))
         statistics = {"loss/path_length": penalty, "path_length": mean}
-        return Loss(penalty, statistics, {"w": w_mean, "path_length": mean})
+        return Loss({"path_length": penalty}, statistics, {"w": w_mean, "path_length": mean})
 
     def discriminator(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
         """Return the discriminator's adversarial loss."""
@@ -155,6 +170,42 @@ class PhaseLosses:
             tf.concat([fakes, reals], axis=0), twice(labels), batches=2, random=random
         )
         fake_scores, real_scores = tf.split(scores, 2, axis=0)
+        return self._discriminator_loss(fake_scores, real_scores, w_mean)
+
+    def adversarial(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
+        """Return both networks' adversarial losses, of the same fakes."""
+        index, labels = self.replicas.my_images(first), self._labels(labels)
+        fakes = self._scored_fakes(labels, index, first)
+        reals = self._augment(self.prepare(reals, index), "real", index)
+        random = fakes.random and fakes.random.fold("real")
+        real_scores = self.state.discriminator(reals, labels, random=random)
+        parts = (
+            self._generator_loss(fakes),
+            self._discriminator_loss(fakes.scores, real_scores, fakes.w_mean),
+        )
+        return Loss(*({k: v for part in parts for k, v in part[n].items()} for n in range(3)))
+
+    def _scored_fakes(
+        self, labels: tf.Tensor | None, index: tf.Tensor, first: tf.Tensor
+    ) -> ScoredFakes:
+        draws = self.randomness.draw("generator", index, first)
+        images, _, w_mean = generate(self.state.generator, draws, labels)
+        shown = self._augment(images, "generator", index)
+        scores = self.state.discriminator(shown, labels, random=draws.random)
+        return ScoredFakes(images, scores, w_mean, draws.random)
+
+    def _generator_loss(self, fakes: ScoredFakes) -> Loss:
+        loss = _sum_of_games(self.generator_loss(fakes.scores))
+        statistics = {"loss/generator": loss}
+        if self.projected:
+            outside = regularizers.colors_outside(fakes.images)
+            statistics["loss/colors_outside"] = outside
+            loss += COLORS_OUTSIDE_WEIGHT * outside
+        return Loss({"generator": loss}, statistics, {"w": fakes.w_mean})
+
+    def _discriminator_loss(
+        self, fake_scores: tf.Tensor, real_scores: tf.Tensor, w_mean: tf.Tensor
+    ) -> Loss:
         loss = _sum_of_games(self.discriminator_loss(fake_scores, real_scores))
         statistics = {
             "loss/discriminator": loss,
@@ -162,14 +213,14 @@ class PhaseLosses:
             "score/real": tf.reduce_mean(real_scores),
         }
         observed = {"w": w_mean}
-        if state.adaptive:
+        if self.state.adaptive:
             sign = tf.reduce_mean(tf.sign(real_scores))
             statistics |= {
                 "augmentation/sign": sign,
-                "augmentation/p": tf.identity(state.adaptive.p),
+                "augmentation/p": tf.identity(self.state.adaptive.p),
             }
             observed["sign of real scores"] = sign
-        return Loss(loss, statistics, observed)
+        return Loss({"discriminator": loss}, statistics, observed)
 
     def regularizer(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
         """Return the discriminator's gradient penalty: R1, R2 or that of WGAN-GP.
@@ -209,7 +260,7 @@ class PhaseLosses:
                 scale=scale,
             )
         penalty = tf.reduce_mean(penalty)
-        return Loss(penalty, {"loss/regularizer": penalty}, {})
+        return Loss({"regularizer": penalty}, {"loss/regularizer": penalty}, {})
 
     def _labels(self, labels: tf.Tensor, count: int | None = None) -> tf.Tensor | None:
         return self.replicas.my_part(labels)[:count] if self.state.generator.label_dim else None

@@ -1,9 +1,10 @@
 """One minibatch of training, in the order of the official program.
 
 For each micro-batch: generator; its path-length regulariser, if due; discriminator; its gradient
-regulariser, if due, on the same reals. Gradients of the micro-batches are accumulated; the step is
-made with the last one, so that the discriminator's last micro-batch meets the new generator. After
-all of them the moving average of the generator is updated.
+regulariser, if due, on the same reals. (With training.share_fakes, which that program has not,
+generator and discriminator at once, on the same fakes.) Gradients of the micro-batches are
+accumulated; the step is made with the last one, so that the discriminator's last micro-batch meets
+the new generator. After all of them the moving average of the generator is updated.
 
 Each phase is traced once for each of its structures; no graph branches. What runs on a replica is a
 pure function to gradients and statistics; all state changes where replicas are one. N replicas get
@@ -86,20 +87,21 @@ class TrainingStep:
     def run_phase(
         self, phase: Phase, images: tf.Tensor, labels: tf.Tensor, first: tf.Tensor, *, apply: bool
     ) -> Statistics:
-        """Pass the gradient of a phase's loss to its optimiser, and return the statistics.
+        """Pass the gradients of a phase's loss to its optimisers, and return the statistics.
 
-        first: number of the micro-batch's first image, int64. apply: whether the optimiser makes
-        its step, with this gradient and those that it has accumulated.
+        first: number of the micro-batch's first image, int64. apply: whether the optimisers make
+        their step, with this gradient and those that they have accumulated.
         """
         result = self.replicas.run(phase.gradients, images, labels, first)
-        gradient, statistics, observed = result
+        gradients, statistics, observed = result
+        statistics = dict(statistics)
         self._move_averages(observed)
-        norm = phase.optimizer.update(gradient, kind=phase.kind, apply=apply)
-        statistics = {**statistics, f"norm/{phase.name}": norm}
-        scale = phase.optimizer.loss_scale
-        if scale is not None:
-            statistics[f"overflow/{phase.name}"] = scale.overflow(norm)
-            statistics[f"loss_scale/{phase.name}"] = scale.value.read_value()
+        for name, optimizer in phase.optimizers.items():
+            norm = optimizer.update(gradients[name], kind=phase.kind, apply=apply)
+            statistics[f"norm/{name}"] = norm
+            if optimizer.loss_scale is not None:
+                statistics[f"overflow/{name}"] = optimizer.loss_scale.overflow(norm)
+                statistics[f"loss_scale/{name}"] = optimizer.loss_scale.value.read_value()
         return statistics
 
     def _move_averages(self, observed: dict[str, tf.Tensor]) -> None:
@@ -137,12 +139,16 @@ class TrainingStep:
             self.state.adaptive.adapt(images_shown)
 
     def gradients(self, phase: Phase, images: tf.Tensor, labels: tf.Tensor) -> Statistics:
-        """Return the gradient of a phase's loss for the next minibatch, by name of the variable."""
+        """Return the gradients of a phase for the next minibatch, by name of the variable."""
         run = tf.function(
             lambda *tensors: self.replicas.run(phase.gradients, *tensors)[0], autograph=False
         )
-        gradient = run(images, labels, self.state.images_shown.read_value())
+        flat = run(images, labels, self.state.images_shown.read_value())
         names = {id(variable): name for name, variable in self.state.by_name().items()}
-        targets = phase.optimizer.targets
-        gradients = phase.optimizer.layout.split(gradient)
-        return {names[id(v)]: gradient for v, gradient in zip(targets, gradients, strict=True)}
+        return {
+            names[id(variable)]: gradient
+            for name, optimizer in phase.optimizers.items()
+            for variable, gradient in zip(
+                optimizer.targets, optimizer.layout.split(flat[name]), strict=True
+            )
+        }

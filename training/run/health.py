@@ -37,7 +37,7 @@ def find_bad_gradient(step: TrainingStep, dataset: Dataset, names: list[str]) ->
     """
     images, labels = next(iter(step.batches(dataset)))
     for phase in step.phases.values():
-        if f"norm/{phase.name}" in names:
+        if any(f"norm/{name}" in names for name in phase.optimizers):
             bad = find_bad(step.gradients(phase, images, labels))
             if bad:
                 return f"gradient of {bad}"
