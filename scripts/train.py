@@ -79,19 +79,24 @@ def main(arguments: list[str]) -> None:
     from training.config import load_config
     from training.loop import train
 
-    config = load_config(options.config, assignments)
+    computing = ComputingOptions.of(options)
     if options.dry_run:
         from training.preview import print_preview
 
+        devices = computing.apply().num_replicas_in_sync
+        config = load_config(
+            options.config, assignments, data=options.data, run=options.run, devices=devices
+        )
         print_preview(config, options.data)
         return
     finished = train(
-        config,
+        options.config,
+        assignments,
         data=options.data,
         run=options.run,
         resume=options.resume,
         init_from=options.init_from,
-        computing=ComputingOptions.of(options),
+        computing=computing,
     )
     if not finished:
         sys.exit(STOPPED)

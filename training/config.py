@@ -47,6 +47,7 @@ class DataConfig:
 class TrainingConfig:
     """Losses, optimiser and schedule."""
 
+    preset: Literal["none", "auto"] = "none"  # auto: what is not set is chosen, see auto.py
     kimg: PositiveOrZero = 25000.0  # length of the run, in thousands of real images shown
     batch_size: Count = 32
     # Images at a time; gradients are summed up to batch_size. "auto": see choose_batch.
@@ -81,6 +82,7 @@ class TrainingConfig:
     # 16-bit feature maps (4 in StyleGAN2-ADA). None: all.
     resolutions_in_16_bit: Count | None = None
     ema_kimg: Positive = 10.0  # half-life of the moving average of G
+    ema_rampup: Positive | None = None  # at first, the half-life is this part of the images shown
     # How many resolutions of the discriminator, from the highest down, are not trained (freeze-D,
     # Mo et al. 2020, for fine-tuning with --init-from).
     freeze_discriminator: CountOrZero = 0
@@ -162,12 +164,25 @@ class RunConfig:
             )
 
 
-def load_config(name: str | Path, assignments: Sequence[str] = ()) -> RunConfig:
+def load_config(
+    name: str | Path,
+    assignments: Sequence[str] = (),
+    *,
+    data: str | Path | None = None,
+    run: str | Path | None = None,
+    devices: int = 1,
+) -> RunConfig:
     """Read a YAML file, given by path or by the name of one in configs/, and apply `a.b=value`s.
 
+    data, run, devices: what training.preset auto looks at, see training.auto.complete.
     Raises UserError for a missing file, bad YAML, an unknown option or a wrong value.
     """
-    data = read_yaml(find_config(name))
+    options = read_yaml(find_config(name))
     for assignment in assignments:
-        set_option(data, assignment, RunConfig)
-    return from_mapping(RunConfig, data)
+        set_option(options, assignment, RunConfig)
+    training = options.get("training")
+    if isinstance(training, dict) and training.get("preset") == "auto":
+        from training.auto import complete  # needs TensorFlow
+
+        options = complete(options, data=data, run=run, devices=devices)
+    return from_mapping(RunConfig, options)

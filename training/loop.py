@@ -1,7 +1,7 @@
 """The training loop: what happens when."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
@@ -47,6 +47,7 @@ from training.worker import require_same_run, train_with_chief
 
 def train(
     config: RunConfig | str | Path,
+    assignments: Sequence[str] = (),
     *,
     data: str | Path,
     run: str | Path,
@@ -56,19 +57,25 @@ def train(
 ) -> bool:
     """Train until `training.kimg` thousand images were shown; return whether it came so far.
 
-    config: also the path of a YAML file, or the name of one in configs/. resume: see find_start.
+    config: also the path of a YAML file, or the name of one in configs/, and then assignments, such
+    as "training.gamma=1", change it. resume: see find_start.
     init_from: what the networks of a new run begin with, see fine_tuning.initialize.
     A first SIGINT, SIGTERM, SIGHUP or SIGUSR1 saves and returns False; calling this again then
     continues. In a thread other than the main one, signals are left alone.
     """
-    given = config if isinstance(config, RunConfig) else load_config(config)
-    config = from_mapping(RunConfig, to_mapping(given))  # ranges, also of one made by hand
+    computing = computing or ComputingOptions()
+    strategy = computing.apply()
+    devices = strategy.num_replicas_in_sync
+    if isinstance(config, RunConfig):
+        if assignments:
+            raise UserError("assignments change a configuration file; give its name or path")
+    else:
+        config = load_config(config, assignments, data=data, run=run, devices=devices)
+    config = from_mapping(RunConfig, to_mapping(config))  # ranges, also of one made by hand
     if config.evaluation.metrics:
         parse_metrics(config.evaluation.metrics)  # or UserError, at once
     data, run = Path(data), Path(run)
-    computing = computing or ComputingOptions()
-    strategy = computing.apply()
-    check_batch(config, strategy.num_replicas_in_sync)
+    check_batch(config, devices)
     dataset = datasets.open_dataset(data, config.data.resolution)
     if config.data.labels and not dataset.label_dim:
         raise UserError(f"{data} has no labels; set data.labels=false or prepare it with labels")
@@ -87,7 +94,7 @@ def train(
     ):
         before = batch_of_run(run)
         config = choose_batch(config, strategy, log, before=before, **networks)
-        stack.enter_context(memory_errors(config, strategy.num_replicas_in_sync))
+        stack.enter_context(memory_errors(config, devices))
         require_same_run(workers, config, dataset, computing.precision, strategy)
         checkpoint = find_start(run, config, resume, log) if workers.is_chief else None
         state = TrainState(config, strategy=strategy, **networks)

@@ -133,7 +133,11 @@ class TrainingStep:
     def finish_minibatch(self, images_shown: tf.Tensor) -> None:
         """Update the moving average of the generator, and what depends on the number of images."""
         training = self.config.training
-        beta = 0.5 ** (training.batch_size / (training.ema_kimg * 1000))
+        half_life = training.ema_kimg * 1000
+        if training.ema_rampup is not None:
+            shown = tf.cast(images_shown, tf.float32)
+            half_life = tf.minimum(half_life, training.ema_rampup * shown)
+        beta = 0.5 ** (training.batch_size / half_life)
         average_weights(self.state.average, self.state.generator, beta)
         if self.state.adaptive:
             self.state.adaptive.adapt(images_shown)

@@ -144,6 +144,20 @@ def test_running_averages(eager):
         np.testing.assert_allclose(now, expected, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
+def test_half_life_of_the_average_is_ramped_up(eager):
+    """Karras et al. (2020a), appendix C: a part of the images shown, up to ema_kimg."""
+    for shown, half_life in ((BATCH, BATCH / 4), (40 * BATCH, 8)):
+        step = make_step(make_config(ema_kimg=0.008, ema_rampup=0.25))
+        average, source = (
+            n.trainable_variables[0] for n in (step.state.average, step.state.generator)
+        )
+        source.assign_add(tf.ones_like(source))
+        before = average.numpy()
+        step.finish_minibatch(tf.constant(shown, tf.int64))
+        left = 0.5 ** (BATCH / half_life)
+        np.testing.assert_allclose(average, source - left * (source - before), atol=1e-5)
+
+
 def test_accumulation_changes_nothing_before_the_last_micro_batch():
     config = make_config()
     training = dataclasses.replace(config.training, batch_size=2 * BATCH)
