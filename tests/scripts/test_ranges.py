@@ -36,6 +36,7 @@ ZERO = {
     "discriminator.end_res": "no attention",
     "discriminator.image_to_image": "none",
     "discriminator.stddev_group": "no such feature",
+    "discriminator.label_mapping.layers": "the embedding alone",
     "training.kimg": "only what a run begins with",
     "training.seed": "a seed",
     "training.gamma": "no penalty",
