@@ -149,7 +149,7 @@ def first_weights(generator: Generator, component: int, layers: Iterable[int]) -
     wanted = set(layers)
     is_global = component == config.latents - 1
     found = []
-    for layer in [network.first, *(part for block in network.blocks for part in block.layers)]:
+    for layer in network.layers:
         if layer.index + 1 not in wanted:
             continue
         if is_global and config.style:

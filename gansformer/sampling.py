@@ -162,11 +162,9 @@ def attention_layers(generator) -> list[int]:
 
 def attention_resolutions(generator) -> dict[int, int]:
     """Return the resolution of each of the layers that have attention maps."""
-    network = generator.synthesis_network
-    layers = [network.first, *(layer for block in network.blocks for layer in block.layers)]
     return {
         layer.index + 1: 2**layer.log2
-        for layer in layers
+        for layer in generator.synthesis_network.layers
         if layer.attention is not None and layer.attention.to_image is not None
     }
 
