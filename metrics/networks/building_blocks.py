@@ -51,15 +51,12 @@ def fold_normalisation(
 
 
 class Convolution(tf.Module):
-    """Convolution (or depthwise convolution) with bias; what follows is the caller's."""
+    """Convolution with bias; what follows is the caller's."""
 
     def __init__(self, kernel: np.ndarray, bias: np.ndarray):
         super().__init__()
         self.kernel = tf.Variable(kernel, trainable=False, dtype=tf.float32)
         self.bias = tf.Variable(bias, trainable=False, dtype=tf.float32)
 
-    def __call__(
-        self, x: tf.Tensor, *, stride: int = 1, padding: str = "SAME", depthwise: bool = False
-    ) -> tf.Tensor:
-        convolve = tf.nn.depthwise_conv2d if depthwise else tf.nn.conv2d
-        return convolve(x, self.kernel, [1, stride, stride, 1], padding) + self.bias
+    def __call__(self, x: tf.Tensor, *, stride: int = 1, padding: str = "SAME") -> tf.Tensor:
+        return tf.nn.conv2d(x, self.kernel, [1, stride, stride, 1], padding) + self.bias
