@@ -28,7 +28,7 @@ from training.batch_size import check_batch, choose_batch, memory_errors
 from training.config import RunConfig, load_config
 from training.measure.live_evaluation import LiveEvaluation
 from training.run.checkpoint import load_checkpoint, require_space, save_checkpoint
-from training.run.directory import RunLog, batch_of_run, find_start, write_config
+from training.run.directory import RunLog, config_of_run, find_start, write_config
 from training.run.fine_tuning import initialize
 from training.run.health import (
     PATIENCE,
@@ -92,7 +92,8 @@ def train(
         workers.user_errors(),
         ExitStack() as stack,
     ):
-        before = batch_of_run(run)
+        before = config_of_run(run)
+        before = before and before.training.batch_per_device
         config = choose_batch(config, strategy, log, before=before, **networks)
         stack.enter_context(memory_errors(config, devices))
         require_same_run(workers, config, dataset, computing.precision, strategy)

@@ -34,20 +34,18 @@ def find_start(run: Path, config: RunConfig, resume: str, report) -> Path | None
     checkpoint or of another run. Raises UserError rather than overwrite another run.
     """
     checkpoint = _find_checkpoint(run, resume, report)
-    config_path = run / "config.yaml"
-    if checkpoint is None and resume == "never" and config_path.exists():
+    before = config_of_run(run)
+    if checkpoint is None and resume == "never" and before is not None:
         raise UserError(f"{run} holds a run already; choose another --run, or use --resume auto")
-    if config_path.exists():
-        _compare(from_mapping(RunConfig, read_yaml(config_path)), config, run, report)
+    if before is not None:
+        _compare(before, config, run, report)
     return checkpoint
 
 
-def batch_of_run(run: Path) -> int | None:
-    """Return the training.batch_per_device that a run had before, or None."""
+def config_of_run(run: Path) -> RunConfig | None:
+    """Return the configuration that a run had when it was last started; None: it is new."""
     path = run / "config.yaml"
-    if not path.exists():
-        return None
-    return from_mapping(RunConfig, read_yaml(path)).training.batch_per_device
+    return from_mapping(RunConfig, read_yaml(path)) if path.exists() else None
 
 
 def write_config(run: Path, config: RunConfig) -> None:
