@@ -13,6 +13,10 @@ from tests.golden_files import assign, load, network_names, relative_error, to_n
 
 pytestmark = pytest.mark.gpu
 FORWARD, GRADIENT = 1e-4, 1e-3
+# Where a golden input meets a leaky ReLU within one rounding of zero (-2e-8 where the activations'
+# size is 0.4), the order of a sum decides which of the two slopes applies. The official program's
+# sum came out positive: a shift of this bias, fifty roundings long, makes ours do so everywhere.
+NEXT_TO_ZERO = {"d_transformer_pos_heads2": ("4x4/Conv/bias", 5, 1e-6)}
 
 
 @pytest.fixture(autouse=True, params=["auto", pytest.param("reference", marks=pytest.mark.slow)])
@@ -110,6 +114,9 @@ def test_discriminator(name):
     settings, arrays = load(f"networks/{name}")
     kwargs = settings["kwargs"]
     discriminator = Discriminator(discriminator_config(kwargs), **image_settings(kwargs))
+    if name in NEXT_TO_ZERO:
+        variable, channel, shift = NEXT_TO_ZERO[name]
+        arrays[f"vars/{variable}"][channel] += shift
     assign(discriminator, arrays, "vars/")
     images, labels = tf.constant(to_nhwc(arrays["in/images"])), arrays.get("in/c")
     variables = {n: v for n, v in variables_by_name(discriminator).items() if v.trainable}
