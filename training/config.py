@@ -54,11 +54,11 @@ class TrainingConfig:
     batch_per_device: Count | Literal["auto"] = 4
     seed: Seed = 0
 
-    generator_loss: Literal["logistic", "logistic_ns", "hinge", "hinge_official", "wgan"] = (
-        "logistic_ns"
-    )
-    discriminator_loss: Literal["logistic", "hinge", "wgan"] = "logistic"
-    regularizer: Literal["r1", "r2", "gp", "none"] = "r1"
+    generator_loss: Literal[
+        "logistic", "logistic_ns", "hinge", "hinge_official", "wgan", "relativistic"
+    ] = "logistic_ns"
+    discriminator_loss: Literal["logistic", "hinge", "wgan", "relativistic"] = "logistic"
+    regularizer: Literal["r1", "r2", "r1_r2", "gp", "none"] = "r1"  # r1_r2: their sum
     gamma: PositiveOrZero = 10.0  # weight of the regulariser
     feature_gamma: PositiveOrZero = 10.0  # that with respect to projected features
     regularizer_interval: Count = 16  # minibatches from one use of the regulariser to the next
@@ -95,6 +95,17 @@ class TrainingConfig:
             raise UserError(
                 f"training.batch_size={self.batch_size} does not divide into "
                 f"training.batch_per_device={self.batch_per_device}; try {nearest}"
+            )
+        losses = (self.generator_loss, self.discriminator_loss)
+        if losses.count("relativistic") == 1:
+            raise UserError(
+                "training.generator_loss and training.discriminator_loss are relativistic only "
+                f"together, as two sides of one game; they are {' and '.join(losses)}"
+            )
+        if losses.count("relativistic") and self.augmentation.mode == "ada":
+            raise UserError(
+                "training.augmentation.mode=ada adapts to the signs of scores, which mean nothing "
+                "with relativistic losses; use diffaugment or fixed"
             )
 
 
@@ -145,8 +156,8 @@ class RunConfig:
         check_pair(self.generator, self.discriminator)
         if self.discriminator.kind != "stylegan2" and self.training.regularizer == "gp":
             raise UserError(
-                "training.regularizer=gp has no meaning for projected features; use r1 or r2, or "
-                "discriminator.kind=stylegan2"
+                "training.regularizer=gp has no meaning for projected features; use r1, r2 or "
+                "r1_r2, or discriminator.kind=stylegan2"
             )
         canvas = Canvas(self.data.resolution, self.generator.crop_ratio)  # or UserError
         for name in ("generator", "discriminator"):

@@ -23,6 +23,11 @@ def hinge_official(f: tf.Tensor) -> tf.Tensor:
     return -tf.nn.relu(1 + f)
 
 
+def relativistic(f: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
+    """Huang et al. (2024), Eq. 2, each fake against a real one: -log(sigmoid(f - r))."""
+    return tf.nn.softplus(r - f)
+
+
 def discriminator_logistic(f: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
     """Goodfellow et al. (2014): -log(1 - sigmoid(f)) - log(sigmoid(r))."""
     return tf.nn.softplus(f) + tf.nn.softplus(-r)
@@ -38,15 +43,22 @@ def discriminator_wasserstein(f: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
     return f - r + 0.001 * tf.square(r)
 
 
-GENERATOR_LOSSES = {
+def discriminator_relativistic(f: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
+    """Huang et al. (2024), Eq. 2, the same game from the other side: -log(sigmoid(r - f))."""
+    return tf.nn.softplus(f - r)
+
+
+GENERATOR_LOSSES = {  # of f; relativistic: of f and r
     "logistic": logistic_saturating,
     "logistic_ns": logistic_non_saturating,
     "hinge": wasserstein,
     "hinge_official": hinge_official,
     "wgan": wasserstein,
+    "relativistic": relativistic,
 }
 DISCRIMINATOR_LOSSES = {
     "logistic": discriminator_logistic,
     "hinge": discriminator_hinge,
     "wgan": discriminator_wasserstein,
+    "relativistic": discriminator_relativistic,
 }

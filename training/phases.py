@@ -124,6 +124,7 @@ class PhaseLosses:
         self.config, self.state = config, state
         self.randomness, self.replicas = randomness, replicas
         self.generator_loss = GENERATOR_LOSSES[config.training.generator_loss]
+        self.is_relativistic = config.training.generator_loss == "relativistic"
         self.discriminator_loss = DISCRIMINATOR_LOSSES[config.training.discriminator_loss]
         is_projected = isinstance(state.discriminator, ProjectedDiscriminator)
         self.projected = state.discriminator if is_projected else None
@@ -131,7 +132,10 @@ class PhaseLosses:
     def generator(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
         """Return the generator's adversarial loss."""
         index, labels = self.replicas.my_images(first), self._labels(labels)
-        return self._generator_loss(self._scored_fakes(labels, index, first))
+        fakes = self._scored_fakes(labels, index, first)
+        if not self.is_relativistic:
+            return self._generator_loss(fakes)
+        return self._generator_loss(fakes, self._score_reals(reals, labels, index, fakes.random))
 
     def path_length(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
         """Return the path-length penalty of half a batch, Karras et al. (2020), section 3.2."""
@@ -176,11 +180,9 @@ class PhaseLosses:
         """Return both networks' adversarial losses, of the same fakes."""
         index, labels = self.replicas.my_images(first), self._labels(labels)
         fakes = self._scored_fakes(labels, index, first)
-        reals = self._augment(self.prepare(reals, index), "real", index)
-        random = fakes.random and fakes.random.fold("real")
-        real_scores = self.state.discriminator(reals, labels, random=random)
+        real_scores = self._score_reals(reals, labels, index, fakes.random)
         parts = (
-            self._generator_loss(fakes),
+            self._generator_loss(fakes, real_scores),
             self._discriminator_loss(fakes.scores, real_scores, fakes.w_mean),
         )
         return Loss(*({k: v for part in parts for k, v in part[n].items()} for n in range(3)))
@@ -194,8 +196,19 @@ class PhaseLosses:
         scores = self.state.discriminator(shown, labels, random=draws.random)
         return ScoredFakes(images, scores, w_mean, draws.random)
 
-    def _generator_loss(self, fakes: ScoredFakes) -> Loss:
-        loss = _sum_of_games(self.generator_loss(fakes.scores))
+    def _score_reals(
+        self,
+        reals: tf.Tensor,
+        labels: tf.Tensor | None,
+        index: tf.Tensor,
+        random: RandomStream | None,
+    ) -> tf.Tensor:
+        reals = self._augment(self.prepare(reals, index), "real", index)
+        return self.state.discriminator(reals, labels, random=random and random.fold("real"))
+
+    def _generator_loss(self, fakes: ScoredFakes, real_scores: tf.Tensor | None = None) -> Loss:
+        scores = [fakes.scores, real_scores] if self.is_relativistic else [fakes.scores]
+        loss = _sum_of_games(self.generator_loss(*scores))
         statistics = {"loss/generator": loss}
         if self.projected:
             outside = regularizers.colors_outside(fakes.images)
@@ -223,43 +236,50 @@ class PhaseLosses:
         return Loss({"discriminator": loss}, statistics, observed)
 
     def regularizer(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
-        """Return the discriminator's gradient penalty: R1, R2 or that of WGAN-GP.
+        """Return the discriminator's gradient penalty: R1, R2, both, or that of WGAN-GP.
 
-        Heads on projected features have R1 or R2 with respect to these: what lies before is fixed.
+        Heads on projected features have R1 and R2 with respect to these: what lies before is fixed.
         """
         state, training = self.state, self.config.training
         index = self.replicas.my_images(first)
         reals, labels = self.prepare(reals, index), self._labels(labels)
         stream = self.randomness.stream("regularizer", index)
-        fakes = None
+        squared = [reals] if training.regularizer in ("r1", "r1_r2") else []
         if training.regularizer != "r1":
             draws: Draws = self.randomness.draw("regularizer", index, first)
             fakes, _, _ = generate(state.generator, draws, labels)
-        images = reals if fakes is None else fakes
+            squared += [fakes] if training.regularizer != "gp" else []
         scale = _inner_scale(state.discriminator_optimizer)
         on_images = self.projected.beside if self.projected else state.discriminator
-        penalty = 0.0
+        penalties = []
 
         def scores(images: tf.Tensor) -> tf.Tensor:
             images = self._augment(images, "regularizer", index)
             return on_images(images, labels, random=stream)
 
-        if on_images and training.regularizer == "gp":
+        if training.regularizer == "gp":
             mix = stream.fold("mix").uniform([1, 1, 1])
-            penalty = regularizers.gradient_penalty(
-                scores, reals, fakes, mix, training.gamma, scale=scale
+            penalties.append(
+                regularizers.gradient_penalty(
+                    scores, reals, fakes, mix, training.gamma, scale=scale
+                )
             )
-        elif on_images:
-            penalty = regularizers.gradient_square(scores, images, training.gamma, scale=scale)
-        if self.projected:
-            maps = self.projected.project(self._augment(images, "regularizer", index))
-            penalty += regularizers.gradient_square(
-                lambda maps: self.projected.score(maps, labels),
-                maps,
-                training.feature_gamma,
-                scale=scale,
-            )
-        penalty = tf.reduce_mean(penalty)
+        for images in squared:
+            if on_images:
+                penalties.append(
+                    regularizers.gradient_square(scores, images, training.gamma, scale=scale)
+                )
+            if self.projected:
+                maps = self.projected.project(self._augment(images, "regularizer", index))
+                penalties.append(
+                    regularizers.gradient_square(
+                        lambda maps: self.projected.score(maps, labels),
+                        maps,
+                        training.feature_gamma,
+                        scale=scale,
+                    )
+                )
+        penalty = tf.reduce_mean(tf.add_n(penalties))
         return Loss({"regularizer": penalty}, {"loss/regularizer": penalty}, {})
 
     def _labels(self, labels: tf.Tensor, count: int | None = None) -> tf.Tensor | None:

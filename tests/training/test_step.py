@@ -100,9 +100,12 @@ def test_gradients_against_differences(name):
     assert slope == pytest.approx(difference, rel=0.02, abs=2e-3)
 
 
-def test_shared_fakes_give_the_gradients_of_both_phases():
+@pytest.mark.parametrize(
+    "losses", [{}, {"generator_loss": "relativistic", "discriminator_loss": "relativistic"}]
+)
+def test_shared_fakes_give_the_gradients_of_both_phases(losses):
     """Those of two separate phases whose generators draw the same."""
-    shared, apart = (make_step(make_config(SMOOTH, share_fakes=x)) for x in (True, False))
+    shared, apart = (make_step(make_config(SMOOTH, share_fakes=x, **losses)) for x in (True, False))
     draw = apart.randomness.draw
     apart.randomness.draw = lambda purpose, *images: draw("generator", *images)
     gradients = shared.gradients(shared.phases["adversarial"], *some_images())
@@ -110,6 +113,9 @@ def test_shared_fakes_give_the_gradients_of_both_phases():
     for name in ("generator", "discriminator"):
         expected |= apart.gradients(apart.phases[name], *some_images())
     assert sorted(gradients) == sorted(expected)
+    if losses:  # of differences of scores
+        assert abs(gradients.pop("D/Output/bias")) < 1e-6
+        assert abs(expected.pop("D/Output/bias")) < 1e-6
     for name, gradient in expected.items():
         scale = np.abs(gradient).max()
         np.testing.assert_allclose(gradients[name], gradient, atol=1e-5 * scale, err_msg=name)
