@@ -49,21 +49,24 @@ class RandomStream:
     def _draw(self, sample, shape: list[int]) -> tf.Tensor:
         """Return the numbers that tf.random.stateless_* give with seed (name, index) and philox."""
 
-        def draw(index: tf.Tensor) -> tf.Tensor:
+        def draw(seed: tf.Tensor) -> tf.Tensor:
             with on_host():
-                seed = tf.stack([stream_key(self.name), index])
                 key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
             return sample(shape=shape, key=key, counter=counter, alg=PHILOX)
 
-        if self.index.shape[0] is None:
-            numbers = tf.map_fn(draw, self.index, fn_output_signature=tf.float32)
-        else:
-            with on_host():
-                indices = tf.unstack(self.index)
-            numbers = tf.stack([draw(index) for index in indices])  # without a graph's loop
-        if self.next is None:
-            return numbers
-        return tf.concat([numbers, self.next._draw(sample, shape)], axis=0)
+        with on_host():
+            seeds = self._seeds()
+        if seeds.shape[0] is None:
+            return tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
+        with on_host():
+            seeds = tf.unstack(seeds)
+        return tf.stack([draw(seed) for seed in seeds])  # without a graph's loop
+
+    def _seeds(self) -> tf.Tensor:
+        """Return the seeds [B, 2] of the images of this stream and of those that follow it."""
+        names = tf.fill(tf.shape(self.index), stream_key(self.name))
+        seeds = tf.stack([names, self.index], axis=1)
+        return seeds if self.next is None else tf.concat([seeds, self.next._seeds()], axis=0)
 
 
 def on_host():

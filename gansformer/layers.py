@@ -253,8 +253,7 @@ def minibatch_stddev(
     y = tf.reduce_mean(tf.square(y - tf.reduce_mean(y, axis=1, keepdims=True)), axis=1)
     y = tf.reshape(tf.sqrt(y + 1e-8), [batches, 1, groups, -1, channels, depth // channels])
     y = tf.reduce_mean(y, axis=[3, 5])  # [batches, 1, M, F]
-    y = tf.reshape(
-        tf.tile(y, [1, group, 1, 1]), [-1] + [1] * (x.shape.rank - 2) + [channels]
-    )  # [batches B, ., F]
-    y = tf.broadcast_to(y, tf.concat([shape[:-1], [channels]], 0))
+    y = tf.reshape(y, [batches, 1, groups, 1, channels])
+    y = tf.broadcast_to(y, [batches, group, groups, tf.reduce_prod(shape[1:-1]), channels])
+    y = tf.reshape(y, tf.concat([shape[:-1], [channels]], 0))
     return tf.concat([x, tf.cast(y, x.dtype)], axis=-1)

@@ -11,7 +11,7 @@ from gansformer.generator import Generator
 class Draws(NamedTuple):
     """What one evaluation of the generator draws.
 
-    z, second_z: [B, K, z_dim], N(0, 1); second_z takes over from a cutoff on.
+    z: [2 B, K, z_dim], N(0, 1). The second half takes over from a cutoff on.
     style_cutoff: layers with index < cutoff use z; L or more: no mixing.
     component_cutoff: the same for components.
     noise: a map for each layer, or None. mask: [B, k], 0 drops a component, or None.
@@ -19,7 +19,6 @@ class Draws(NamedTuple):
     """
 
     z: tf.Tensor
-    second_z: tf.Tensor
     style_cutoff: tf.Tensor
     component_cutoff: tf.Tensor
     noise: list[tf.Tensor] | None
@@ -54,8 +53,7 @@ class Randomness:
             kept = stream.fold("component").uniform([config.components])
             mask = tf.cast(kept >= config.component_dropout, tf.float32)
         return Draws(
-            stream.fold("z").normal(shape),
-            stream.fold("second z").normal(shape),
+            stream.fold("z").then(stream.fold("second z")).normal(shape),
             _cutoff(batch.fold("style"), self.style_mixing, self.generator.layers),
             _cutoff(batch.fold("components"), self.component_mixing, config.latents),
             network.random_noise(stream) if config.noise else None,
@@ -81,7 +79,7 @@ def generate(
     of w over batch and components from before mixing, of which w_avg is the running average.
     """
     both = generator.mapping_network(
-        tf.concat([draws.z, draws.second_z], axis=0),
+        draws.z,
         twice(labels),
         component_mask=twice(draws.mask),
         random=draws.random and draws.random.then(draws.random),

@@ -1,7 +1,7 @@
 """The product of features with what their positions attend to.
 
-The kernels, for CPUs only, read the features once; scores and probabilities of a block of positions
-stay in the cache.
+The kernels read the features once for the scores and once for the product, of a block of positions
+at a time, which stays in the cache.
 """
 
 from typing import Any
@@ -9,11 +9,12 @@ from typing import Any
 import tensorflow as tf
 
 from dnnlib.ops.epilogue import Epilogue, epilogue_gradients, kernel_arguments
-from dnnlib.ops.library import native_kernels
+from dnnlib.ops.library import current_device, native_kernels
 from dnnlib.ops.multiply_adds import counts
 from dnnlib.ops.tensors import as_float_tensor, differentiable
 
-MAXIMUM_KEYS = 256  # of one head; kMaximumKeys in src/attention/attention.h
+# As in src/attention/attention.h: of one head on a CPU, of all heads on a GPU.
+MAXIMUM_KEYS, MAXIMUM_KEYS_ON_GPU = 256, 64
 
 
 @tf.autograph.experimental.do_not_convert
@@ -47,9 +48,9 @@ def attention_gain(
     if epilogue is not None:
         epilogue.check(x, "attention_gain")
     options = {"heads": heads, "normalize": normalize}
-    kernels = (
-        native_kernels("attention_gain") if weights.shape[1] // heads <= MAXIMUM_KEYS else None
-    )
+    kernels = None
+    if _fits_kernels(weights.shape[1], heads):
+        kernels = native_kernels("attention_gain", cuda=True)
     if kernels is None:
         return _plain_gain(*arguments, **options, epilogue=epilogue)
     for number in (2, 3):
@@ -60,6 +61,12 @@ def attention_gain(
         return _native_gain(kernels, *arguments, **options, epilogue=epilogue)
     y, probabilities = _native_gain(kernels, *arguments, **options, epilogue=None)
     return epilogue.apply(y), probabilities
+
+
+def _fits_kernels(keys: int, heads: int) -> bool:
+    if current_device() == "GPU":
+        return keys <= MAXIMUM_KEYS_ON_GPU
+    return keys // heads <= MAXIMUM_KEYS
 
 
 def _check_shapes(x, weights, row_scores, column_scores, scale, values, heads: int) -> None:

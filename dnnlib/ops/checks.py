@@ -71,18 +71,20 @@ def _examples(*, cuda: bool) -> dict[str, tuple[Callable, list[tuple[int, ...]]]
 
     bias_act = lambda x, bias: ops.bias_act(x, bias, activation="lrelu")  # noqa: E731
     blur = lambda x: ops.upsample2d(x, [1, 3, 3, 1])  # noqa: E731
+    grid, features, keys = (5, 9), 36, 6
+    attention = [(2, 45, features), (2, keys, features), *((2, size, keys) for size in grid)]
+    attention += [(2, features), (2, keys + 1, features), (2, 45, 1), (features,)]
     common = {
         "bias_act": (bias_act, [(40, 36), (36,)]),
         "upfirdn2d": (blur, [(2, 9, 7, 32)]),
+        "attention_gain": (_attend, attention),
     }
     if cuda:
         return common
     small, weights = (2, 7, 9, 16), (3, 3, 16, 16)
-    attention = [(2, 6, 16), (2, 4, 16), (2, 2, 4), (2, 3, 4), (2, 16), (2, 5, 16)]
     return {
         **common,
         "scale_channels": (end_layer, [(2, 5, 32), (2, 32), (2, 5, 1), (32,)]),
-        "attention_gain": (lambda *x: ops.attention_gain(*x, normalize=True)[0], attention),
         "conv3x3": (lambda x, w: ops.conv3x3(x, tf.cast(w, x.dtype)), [small, weights]),
         "strided_conv2d": (
             lambda x, w: strided_conv2d(x, tf.cast(w, x.dtype), 2),
@@ -93,3 +95,18 @@ def _examples(*, cuda: bool) -> dict[str, tuple[Callable, list[tuple[int, ...]]]
             [small, weights],
         ),
     }
+
+
+def _attend(*arguments):
+    """Attention without what ends a layer, and with it."""
+    from dnnlib import ops
+
+    x, weights, *others, noise, bias = arguments
+    arguments = x, weights * x.shape[2] ** -0.5, *others
+    options = {"heads": 2, "normalize": True}
+    alone, probabilities = ops.attention_gain(*arguments, **options)
+    # So large a bias that rounding moves no sum over the kink of the activation.
+    far = tf.where(tf.range(bias.shape[0]) % 2 == 0, 20.0, -20.0)
+    end = ops.Epilogue(noise, bias + far, "lrelu", 0.05)
+    ended, _ = ops.attention_gain(*arguments, **options, epilogue=end)
+    return tf.concat([alone, ended, tf.cast(probabilities, alone.dtype)], axis=2)

@@ -36,7 +36,8 @@ class GivenDraws(Randomness):
                 cutoff = int(self.arrays[f"{self.prefix}/c{letter}"])
         noise = self.generator.synthesis_network.stored_noise(len(z))
         components = self.generator.config.latents
-        return Draws(z, second, tf.constant(cutoff), tf.constant(components), noise, None, None)
+        both = tf.concat([z, second], axis=0)
+        return Draws(both, tf.constant(cutoff), tf.constant(components), noise, None, None)
 
     def stream(self, phase, index):
         return {"path length/image": self, "regularizer": None}[phase]

@@ -24,8 +24,8 @@ def as_range(first, count):
 def test_draws_do_not_depend_on_the_batch(sampler):
     whole = sampler.draw("generator", as_range(40, 8), tf.constant(40, tf.int64))
     half = sampler.draw("generator", as_range(44, 4), tf.constant(40, tf.int64))
-    np.testing.assert_array_equal(whole.z[4:], half.z)
-    np.testing.assert_array_equal(whole.second_z[4:], half.second_z)
+    np.testing.assert_array_equal(whole.z[4:8], half.z[:4])
+    np.testing.assert_array_equal(whole.z[12:], half.z[4:])
     assert whole.style_cutoff == half.style_cutoff
     for maps, later in zip(whole.noise, half.noise, strict=True):
         np.testing.assert_array_equal(maps[4:], later)
@@ -38,7 +38,7 @@ def test_phases_and_seeds_draw_differently(sampler):
         s.draw(phase, as_range(0, 2), first)
         for s, phase in ((sampler, "generator"), (sampler, "discriminator"), (other, "generator"))
     ]
-    values = [x.numpy() for draw in draws for x in (draw.z, draw.second_z)]
+    values = [x.numpy() for draw in draws for x in tf.split(draw.z, 2)]
     for i, one in enumerate(values):
         for two in values[:i]:
             assert np.abs(one - two).min() > 0

@@ -136,7 +136,7 @@ def test_running_averages(eager):
     before = {name: v.numpy() for name, v in variables_by_name(state.average).items()}
     old = state.generator.w_avg.numpy()
     draws = step.randomness.draw("generator", tf.range(BATCH, dtype=tf.int64), tf.constant([0]))
-    mean = state.generator.mapping(draws.z).numpy()[:, :, 0].mean(axis=(0, 1))
+    mean = state.generator.mapping(draws.z[:BATCH]).numpy()[:, :, 0].mean(axis=(0, 1))
     images, labels = some_images()
     first = tf.constant(0, tf.int64)
     step.run_phase(step.phases["generator"], images, labels, first, apply=True)

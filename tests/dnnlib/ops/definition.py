@@ -40,3 +40,21 @@ def activate(u, activation, alpha):
 def bias_act(x, bias, *, activation, alpha=0.2, gain=1.0, clamp=np.inf):
     """clip(gain * f(x + bias), -clamp, clamp)."""
     return np.clip(gain * activate(x + bias, activation, alpha), -clamp, clamp)
+
+
+def attention_probabilities(x, weights, row_scores, column_scores, heads):
+    scores = np.float64(x) @ np.swapaxes(np.float64(weights), 1, 2)
+    offsets = row_scores[:, :, None] + np.float64(column_scores[:, None])
+    scores = (scores + offsets.reshape(scores.shape)).reshape(*scores.shape[:2], heads, -1)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return (e / e.sum(-1, keepdims=True)).reshape(*scores.shape[:2], -1)
+
+
+def attention_gain(x, weights, row_scores, column_scores, scale, values, heads, normalize):
+    """The features and the probabilities, side by side: one array [B, F, C + A K]."""
+    attended = attention_probabilities(x, weights, row_scores, column_scores, heads)
+    u = np.float64(x) * scale[:, None]
+    if normalize:
+        u = u / np.sqrt((u**2).mean(-1, keepdims=True) + 1e-8)
+    left = np.concatenate([attended, np.ones((*attended.shape[:2], 1))], axis=2)
+    return np.concatenate([u * (left @ np.float64(values)), attended], axis=2)

@@ -40,6 +40,52 @@ class BiasActPlan(ctypes.Structure):
     ]
 
 
+class AttentionPlan(ctypes.Structure):
+    """As in src/attention/attention.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("batch", "grid_rows", "grid_columns")],
+        *[(name, ctypes.c_int) for name in ("channels", "heads", "keys")],
+    ]
+
+
+class Pointers3(ctypes.Structure):
+    """AttentionScores and AttentionScoreGradients: weights, rows, columns."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("weights", "rows", "columns")]
+
+
+class AttentionGain(ctypes.Structure):
+    """As in src/attention/attention.h."""
+
+    _fields_ = [
+        ("scale", ctypes.c_void_p),
+        ("values", ctypes.c_void_p),
+        ("normalize", ctypes.c_bool),
+    ]
+
+
+class AttentionGainGradients(ctypes.Structure):
+    """As in src/attention/attention.h, with the gradients of the epilogue."""
+
+    _fields_ = [
+        ("scores", Pointers3),
+        *[(name, ctypes.c_void_p) for name in ("scale", "values", "noise", "bias")],
+    ]
+
+
+class Epilogue(ctypes.Structure):
+    """As in src/epilogue/epilogue.h."""
+
+    _fields_ = [
+        ("noise", ctypes.c_void_p),
+        ("noise_samples", ctypes.c_int64),
+        ("bias", ctypes.c_void_p),
+        ("alpha", ctypes.c_float),
+        ("gain", ctypes.c_float),
+    ]
+
+
 class Fenced:
     """An array that ends where memory that must not be touched begins."""
 
@@ -115,13 +161,54 @@ def run_bias_act(library, case: dict) -> list[np.ndarray]:
     return [result.array.copy(), sums.array.copy()]
 
 
+def run_attention_gain(library, case: dict) -> list[np.ndarray]:
+    """y and the probabilities, then the gradients of all inputs, in the order of the op."""
+    plan, kind = fill(AttentionPlan(), case["plan"]), ELEMENT_TYPES[case["type"]]
+    inputs = {name: fenced_copy(values) for name, values in case["inputs"].items()}
+    pointer = {name: address(values) for name, values in inputs.items()}
+    gain = AttentionGain(pointer["scale"], pointer["values"], case["normalize"])
+    noise_samples = case["inputs"]["noise"].shape[0]
+    epilogue = Epilogue(pointer["noise"], noise_samples, pointer["bias"], case["alpha"], 1.3)
+    y = Fenced(inputs["x"].array.shape, inputs["x"].array.dtype)
+    probabilities = Fenced(case["inputs"]["dprobabilities"].shape, np.float32)
+    scores = Pointers3(pointer["weights"], pointer["row_scores"], pointer["column_scores"])
+    status = library.gansformer_attention_gain_cuda(
+        None, ctypes.byref(plan), kind, pointer["x"], ctypes.byref(scores), ctypes.byref(gain),
+        ctypes.byref(epilogue), address(probabilities), address(y),
+    )  # fmt: skip
+    assert status == 0
+    names = ("x", "weights", "row_scores", "column_scores", "scale", "values", "bias")
+    results = {name: Fenced(inputs[name].array.shape, inputs[name].array.dtype) for name in names}
+    results["noise"] = Fenced(inputs["x"].array.shape[:2], np.float32)
+    at = {name: address(result) for name, result in results.items()}
+    gradients = AttentionGainGradients(
+        Pointers3(at["weights"], at["row_scores"], at["column_scores"]),
+        *(at[name] for name in ("scale", "values", "noise", "bias")),
+    )
+    size = library.gansformer_attention_gain_workspace(ctypes.byref(plan))
+    workspace = Fenced((size,), np.float32)
+    status = library.gansformer_attention_gain_gradient_cuda(
+        None, ctypes.byref(plan), kind, pointer["dy"], address(y), pointer["dprobabilities"],
+        address(probabilities), pointer["x"], pointer["weights"], ctypes.byref(gain),
+        ctypes.byref(epilogue), at["x"], ctypes.byref(gradients), address(workspace),
+    )  # fmt: skip
+    assert status == 0
+    names = [*names[:-1], "noise", "bias"]
+    return [result.array.copy() for result in (y, probabilities, *map(results.get, names))]
+
+
 def main() -> None:
     """Run all cases."""
     library = ctypes.CDLL(sys.argv[1])
     library.gansformer_bias_act_workspace.restype = ctypes.c_int64
+    library.gansformer_attention_gain_workspace.restype = ctypes.c_int64
     with open(sys.argv[2], "rb") as file:
         cases = pickle.load(file)
-    runners = {"upfirdn2d": run_upfirdn2d, "bias_act": run_bias_act}
+    runners = {
+        "upfirdn2d": run_upfirdn2d,
+        "bias_act": run_bias_act,
+        "attention_gain": run_attention_gain,
+    }
     results = [runners[case["op"]](library, case) for case in cases]
     with open(sys.argv[3], "wb") as file:
         pickle.dump(results, file)

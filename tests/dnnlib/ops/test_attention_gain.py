@@ -9,29 +9,13 @@ import tensorflow as tf
 from dnnlib import ops
 from tests.derivatives import check_by_differences
 
+from .definition import attention_gain as gain
+
 RANDOM = np.random.default_rng(11)
 
 
 def normal(*shape):
     return RANDOM.normal(size=shape).astype(np.float32)
-
-
-def probabilities(x, weights, row_scores, column_scores, heads):
-    scores = np.float64(x) @ np.swapaxes(np.float64(weights), 1, 2)
-    offsets = row_scores[:, :, None] + np.float64(column_scores[:, None])
-    scores = (scores + offsets.reshape(scores.shape)).reshape(*scores.shape[:2], heads, -1)
-    e = np.exp(scores - scores.max(-1, keepdims=True))
-    return (e / e.sum(-1, keepdims=True)).reshape(*scores.shape[:2], -1)
-
-
-def gain(x, weights, row_scores, column_scores, scale, values, heads, normalize):
-    """The features and the probabilities, side by side: one array [B, F, C + A K]."""
-    attended = probabilities(x, weights, row_scores, column_scores, heads)
-    u = np.float64(x) * scale[:, None]
-    if normalize:
-        u = u / np.sqrt((u**2).mean(-1, keepdims=True) + 1e-8)
-    left = np.concatenate([attended, np.ones((*attended.shape[:2], 1))], axis=2)
-    return np.concatenate([u * (left @ np.float64(values)), attended], axis=2)
 
 
 def attention_gain(*arrays, **options):

@@ -161,6 +161,82 @@ def test_bias_act(run, alpha, number):
             assert_same(actual, np.asarray(wanted), number)
 
 
+ALPHA, GAIN = 0.3, 1.3
+
+
+def attention_gain(
+    x, weights, row_scores, column_scores, scale, values, noise, bias, case, at=None
+):
+    """y and the probabilities, side by side, in float64; with the slopes of the signs of `at`."""
+    plan = case["plan"]
+    result = definition.attention_gain(
+        x, weights, row_scores, column_scores, scale, values, plan["heads"], case["normalize"]
+    )
+    y, probabilities = np.split(result, [plan["channels"]], axis=2)
+    y = y + noise + bias
+    slopes = GAIN * np.where((y if at is None else at) > 0, 1, ALPHA)
+    return np.concatenate([slopes * y, probabilities], axis=2)
+
+
+def attention_gain_case(sizes, normalize, number):
+    names = ("batch", "grid_rows", "grid_columns", "channels", "heads", "keys")
+    plan = dict(zip(names, sizes, strict=True))
+    batch, rows, columns, channels, heads, keys = sizes
+    keys, positions = heads * keys, rows * columns
+    shapes = {
+        "x": (batch, positions, channels),
+        "weights": (batch, keys, channels),
+        "row_scores": (batch, rows, keys),
+        "column_scores": (batch, columns, keys),
+        "scale": (batch, channels),
+        "values": (batch, keys + 1, channels),
+        "noise": (1 if normalize else batch, positions, 1),
+        "bias": (channels,),
+        "dy": (batch, positions, channels),
+        "dprobabilities": (batch, positions, keys),
+    }
+    inputs = {name: RANDOM.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    inputs["weights"] *= np.float32(channels**-0.5)
+    inputs |= {name: inputs[name].astype(TYPES[number]) for name in ("x", "dy")}
+    case = {"op": "attention_gain", "plan": plan, "normalize": normalize, "type": number}
+    return case | {"alpha": ALPHA, "inputs": inputs}
+
+
+@pytest.mark.parametrize("number", TYPES)
+@pytest.mark.parametrize("normalize", [False, True])
+def test_attention_gain(run, normalize, number):
+    """Positions around tiles of 32 and slabs of 64, channels around 32, keys around 8, to 64.
+
+    The gradients are compared with differences of the definition, along random directions.
+    """
+    sizes = [(2, 4, 4, 32, 1, 16), (1, 33, 1, 33, 2, 5), (2, 1, 7, 3, 4, 16), (1, 5, 13, 70, 1, 7)]
+    sizes += [(3, 31, 2, 8, 1, 1), (1, 17, 16, 40, 1, 9), (1, 2, 65, 31, 2, 8)]
+    cases = [attention_gain_case(case, normalize, number) for case in sizes]
+    for case, results in zip(cases, run(cases), strict=True):
+        *inputs, dy, dprobabilities = (np.float64(x) for x in case["inputs"].values())
+        upstream = np.concatenate([dy, dprobabilities], axis=2)
+        exact = attention_gain(*inputs, case)
+        y, probabilities = np.split(exact, [case["plan"]["channels"]], axis=2)
+        assert_same(results[0], y, number)
+        assert_same(results[1], probabilities, "float32")
+        gradients = results[2:]
+        if case["inputs"]["noise"].shape[0] == 1:  # the kernel's are of each sample
+            gradients[6] = gradients[6].sum(axis=0, keepdims=True)
+        for i, gradient in enumerate(gradients):
+            gradient = np.float64(gradient).reshape(inputs[i].shape)
+            direction = RANDOM.normal(size=gradient.shape)
+
+            ends = [
+                attention_gain(*inputs[:i], inputs[i] + t * direction, *inputs[i + 1 :], case, y)
+                for t in (1e-6, -1e-6)
+            ]
+            slope = (upstream * (ends[0] - ends[1])).sum() / 2e-6
+            error = (gradient * direction).sum() - slope
+            tolerance = 1e-5 + (TOLERANCES[number] if i == 0 else 0)
+            bound = tolerance * np.linalg.norm(gradient * direction) + 1e-6
+            assert abs(error) <= bound, (case["plan"], i, error, bound)
+
+
 COMPILERS = [(Nvrtc, "75"), (Nvcc, "75")]
 COMPILERS += [
     pytest.param(Nvrtc, capability, marks=pytest.mark.slow) for capability in ("80", "89", "90")
@@ -202,7 +278,8 @@ def test_whole_library_with_cuda_loads_without_a_gpu(tmp_path):
 import tensorflow as tf
 from tensorflow.python.framework import kernels
 library = tf.load_op_library({str(tmp_path / "built" / LIBRARY_NAME)!r})
-for name in ("Upfirdn2d", "BiasAct", "BiasActGradient"):
+names = ("Upfirdn2d", "BiasAct", "BiasActGradient", "AttentionGain", "AttentionGainGradient")
+for name in names:
     found = kernels.get_registered_kernels_for_op("Gansformer" + name).kernel
     assert sorted(k.device_type for k in found) == ["CPU"] * 3 + ["GPU"] * 3, name
 with tf.device("CPU"):

@@ -1,13 +1,13 @@
 // Attention of the positions of a grid to keys, and what multiplies their features by it.
 #pragma once
 
-#include "common/parallel.h"
 #include "common/portable.h"
 #include "epilogue/epilogue.h"
 
 namespace gansformer {
 
-constexpr int kMaximumKeys = 256;  // that one head attends to
+constexpr int kMaximumKeys = 256;      // that one head attends to, on a CPU
+constexpr int kMaximumKeysOnGpu = 64;  // that all heads attend to, on a GPU
 
 // A batch of grids of positions with `channels` features each, which attend to `keys` keys with each of
 // `heads` heads.
@@ -15,8 +15,8 @@ struct AttentionPlan {
   std::int64_t batch, grid_rows, grid_columns;
   int channels, heads, keys;
 
-  std::int64_t positions() const { return grid_rows * grid_columns; }
-  int all_keys() const { return heads * keys; }
+  SHARED_CODE std::int64_t positions() const { return grid_rows * grid_columns; }
+  SHARED_CODE int all_keys() const { return heads * keys; }
 };
 
 // What a position's scores consist of: the product of its features with `weights` [batch, all keys,
@@ -44,6 +44,7 @@ struct AttentionGainGradients {
   EpilogueGradients epilogue;
 };
 
+#ifndef GANSFORMER_KERNELS_ONLY
 // P = softmax of the scores over the keys of each head, [batch, positions, all keys], and y = epilogue
 // of u * ([P | 1] values), for x [batch, positions, channels].
 template <typename T>
@@ -60,5 +61,6 @@ struct GainCpu {
                        T* dx, const AttentionGainGradients& gradients,
                        const ParallelFor& parallel_for);
 };
+#endif
 
 }  // namespace gansformer

@@ -1,4 +1,4 @@
-// The TensorFlow op of attention that multiplies features, and its gradient, for CPUs only.
+// The TensorFlow op of attention that multiplies features, and its gradient, for CPUs and GPUs.
 #include "attention/attention.h"
 
 #include "epilogue/epilogue_arguments.h"
@@ -64,6 +64,7 @@ REGISTER_OP("GansformerAttentionGainGradient")
     });
 
 constexpr char kUnfitting[] = "shapes do not fit together";
+constexpr char kTooManyKeys[] = "more keys than the kernels take";
 
 // Of features x [batch, positions, channels] and weights [batch, all keys, channels].
 absl::Status make_plan(const Tensor& x, const Tensor& weights, int heads, std::int64_t columns,
@@ -72,7 +73,7 @@ absl::Status make_plan(const Tensor& x, const Tensor& weights, int heads, std::i
   const std::int64_t keys = weights.dim_size(1);
   *plan = {x.dim_size(0), x.dim_size(1) / columns, columns, static_cast<int>(x.dim_size(2)), heads,
            static_cast<int>(keys / heads)};
-  REQUIRE(x.dim_size(1) % columns == 0 && keys % heads == 0 && plan->keys <= kMaximumKeys &&
+  REQUIRE(x.dim_size(1) % columns == 0 && keys % heads == 0 &&
               weights.shape() == TensorShape({plan->batch, keys, plan->channels}),
           kUnfitting);
   return absl::OkStatus();
@@ -140,7 +141,7 @@ class GainBase : public EpilogueOp {
   const bool normalize_;
 };
 
-template <typename T>
+template <typename T, typename Device>
 class GainOp : public GainBase {
  public:
   using GainBase::GainBase;
@@ -155,18 +156,18 @@ class GainOp : public GainBase {
     Element<T>* y;
     float* probabilities;
     TF_RETURN_IF_ERROR(read_scores(context, heads_, &plan, &scores));
+    REQUIRE(Device::fits(plan), kTooManyKeys);
     TF_RETURN_IF_ERROR(read_gain(context, plan, 4, &gain));
     TF_RETURN_IF_ERROR(read_epilogue(context, 6, flat(plan), &epilogue));
     TF_RETURN_IF_ERROR(allocate<T>(context, 0, x.shape(), &y, true));
     TF_RETURN_IF_ERROR(allocate<float>(context, 1, probabilities_shape(plan), &probabilities));
     if (x.NumElements() == 0) return absl::OkStatus();
-    GainCpu<Element<T>>::forward(plan, read<T>(x), scores, gain, epilogue, probabilities, y,
-                                 threads_of(context));
-    return absl::OkStatus();
+    return Device::template forward<T>(context, plan, read<T>(x), scores, gain, epilogue,
+                                       probabilities, y);
   }
 };
 
-template <typename T>
+template <typename T, typename Device>
 class GainGradientOp : public GainBase {
  public:
   explicit GainGradientOp(OpKernelConstruction* context)
@@ -182,28 +183,95 @@ class GainGradientOp : public GainBase {
     AttentionGainGradients gradients;
     Element<T>* dx;
     TF_RETURN_IF_ERROR(make_plan(x, weights, heads_, grid_columns_, &plan));
+    REQUIRE(Device::fits(plan), kTooManyKeys);
     TF_RETURN_IF_ERROR(read_gain(context, plan, 6, &gain));
     REQUIRE(dy.shape() == x.shape() && y.shape() == x.shape() &&
                 dprobabilities.shape() == probabilities_shape(plan) &&
                 probabilities.shape() == probabilities_shape(plan),
             kUnfitting);
-    TF_RETURN_IF_ERROR(allocate<T>(context, 0, x.shape(), &dx, true));
+    TF_RETURN_IF_ERROR(allocate<T>(context, 0, x.shape(), &dx, Device::kInPlace));
     TF_RETURN_IF_ERROR(allocate_scores(context, plan, &gradients.scores));
     TF_RETURN_IF_ERROR(allocate<float>(context, 4, context->input(6).shape(), &gradients.scale));
     TF_RETURN_IF_ERROR(allocate<float>(context, 5, context->input(7).shape(), &gradients.values));
     TF_RETURN_IF_ERROR(allocate_epilogue(context, 6, flat(plan), &gradients.epilogue));
-    GainCpu<Element<T>>::gradient(plan, read<T>(dy), read<T>(y), read<float>(dprobabilities),
-                                  read<float>(probabilities), read<T>(x), read<float>(weights), gain,
-                                  slopes_, dx, gradients, threads_of(context));
-    return absl::OkStatus();
+    return Device::template gradient<T>(context, plan, read<T>(dy), read<T>(y),
+                                        read<float>(dprobabilities), read<float>(probabilities),
+                                        read<T>(x), read<float>(weights), gain, slopes_, dx,
+                                        gradients);
   }
 
  private:
   const int grid_columns_;
 };
 
-REGISTER_KERNELS("GansformerAttentionGain", DEVICE_CPU, GainOp)
-REGISTER_KERNELS("GansformerAttentionGainGradient", DEVICE_CPU, GainGradientOp)
+struct Cpu {
+  static constexpr bool kInPlace = true;  // whether the gradient may replace what it comes from
+  static bool fits(const AttentionPlan& plan) { return plan.keys <= kMaximumKeys; }
+
+  template <typename T>
+  static absl::Status forward(OpKernelContext* context, const AttentionPlan& plan,
+                              const Element<T>* x, const AttentionScores& scores,
+                              const AttentionGain& gain, const Epilogue& epilogue,
+                              float* probabilities, Element<T>* y) {
+    GainCpu<Element<T>>::forward(plan, x, scores, gain, epilogue, probabilities, y,
+                                 threads_of(context));
+    return absl::OkStatus();
+  }
+
+  template <typename T>
+  static absl::Status gradient(OpKernelContext* context, const AttentionPlan& plan,
+                               const Element<T>* dy, const Element<T>* y,
+                               const float* dprobabilities, const float* probabilities,
+                               const Element<T>* x, const float* weights, const AttentionGain& gain,
+                               const Epilogue& epilogue, Element<T>* dx,
+                               const AttentionGainGradients& gradients) {
+    GainCpu<Element<T>>::gradient(plan, dy, y, dprobabilities, probabilities, x, weights, gain,
+                                  epilogue, dx, gradients, threads_of(context));
+    return absl::OkStatus();
+  }
+};
+template <typename T> using GainOnCpu = GainOp<T, Cpu>;
+template <typename T> using GainGradientOnCpu = GainGradientOp<T, Cpu>;
+REGISTER_KERNELS("GansformerAttentionGain", DEVICE_CPU, GainOnCpu)
+REGISTER_KERNELS("GansformerAttentionGainGradient", DEVICE_CPU, GainGradientOnCpu)
+
+#ifdef GANSFORMER_CUDA
+struct Gpu {
+  static constexpr bool kInPlace = false;
+  static bool fits(const AttentionPlan& plan) { return plan.all_keys() <= kMaximumKeysOnGpu; }
+
+  template <typename T>
+  static absl::Status forward(OpKernelContext* context, const AttentionPlan& plan,
+                              const Element<T>* x, const AttentionScores& scores,
+                              const AttentionGain& gain, const Epilogue& epilogue,
+                              float* probabilities, Element<T>* y) {
+    return status_of_cuda(gansformer_attention_gain_cuda(stream_of(context), &plan,
+                                                         element_code<T>(), x, &scores, &gain,
+                                                         &epilogue, probabilities, y));
+  }
+
+  template <typename T>
+  static absl::Status gradient(OpKernelContext* context, const AttentionPlan& plan,
+                               const Element<T>* dy, const Element<T>* y,
+                               const float* dprobabilities, const float* probabilities,
+                               const Element<T>* x, const float* weights, const AttentionGain& gain,
+                               const Epilogue& epilogue, Element<T>* dx,
+                               const AttentionGainGradients& gradients) {
+    REQUIRE(plan.batch * plan.positions() > 0, "x is empty");
+    const std::int64_t size = gansformer_attention_gain_workspace(&plan);
+    Tensor workspace;
+    TF_RETURN_IF_ERROR(
+        context->allocate_temp(tensorflow::DT_FLOAT, TensorShape({size}), &workspace));
+    return status_of_cuda(gansformer_attention_gain_gradient_cuda(
+        stream_of(context), &plan, element_code<T>(), dy, y, dprobabilities, probabilities, x,
+        weights, &gain, &epilogue, dx, &gradients, workspace.flat<float>().data()));
+  }
+};
+template <typename T> using GainOnGpu = GainOp<T, Gpu>;
+template <typename T> using GainGradientOnGpu = GainGradientOp<T, Gpu>;
+REGISTER_KERNELS("GansformerAttentionGain", DEVICE_GPU, GainOnGpu)
+REGISTER_KERNELS("GansformerAttentionGainGradient", DEVICE_GPU, GainGradientOnGpu)
+#endif
 
 }  // namespace
 }  // namespace gansformer

@@ -1,10 +1,10 @@
 // What ends a layer, in the same pass over the features as what is before it: a scale or attention.
 #pragma once
 
-#include <cstdint>
-
-#include "common/parallel.h"
 #include "common/portable.h"
+#ifndef GANSFORMER_KERNELS_ONLY
+#include "common/parallel.h"
+#endif
 
 namespace gansformer {
 
@@ -16,17 +16,17 @@ struct Epilogue {
   const float* bias;           // [channels] or null
   float alpha, gain;
 
-  float above() const { return gain; }
-  float below() const { return gain * alpha; }
+  SHARED_CODE float above() const { return gain; }
+  SHARED_CODE float below() const { return gain * alpha; }
 
   // The noise of a sample, or null.
-  const float* noise_of(std::int64_t sample, std::int64_t pixels) const {
+  SHARED_CODE const float* noise_of(std::int64_t sample, std::int64_t pixels) const {
     return noise == nullptr || noise_samples == 1 ? noise : noise + sample * pixels;
   }
 
   // Where the gradient reads the signs of y, for upstream gradient dy: with one slope, anywhere.
   template <typename T>
-  const T* signs_from(const T* y, const T* dy) const {
+  SHARED_CODE const T* signs_from(const T* y, const T* dy) const {
     return alpha == 1.0f ? dy : y;
   }
 };
@@ -41,6 +41,7 @@ struct ScalePlan {
   int channels;
 };
 
+#ifndef GANSFORMER_KERNELS_ONLY
 // y = epilogue of u = x * scale. x: [batch, pixels, channels], scale: [batch, channels].
 template <typename T>
 struct ScaleChannelsCpu {
@@ -53,5 +54,6 @@ struct ScaleChannelsCpu {
                        const float* scale, const Epilogue& epilogue, T* dx, float* dscale,
                        const EpilogueGradients& gradients, const ParallelFor& parallel_for);
 };
+#endif
 
 }  // namespace gansformer
