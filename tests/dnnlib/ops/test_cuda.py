@@ -232,7 +232,8 @@ def test_attention_gain(run, normalize, number):
             ]
             slope = (upstream * (ends[0] - ends[1])).sum() / 2e-6
             error = (gradient * direction).sum() - slope
-            tolerance = 1e-5 + (TOLERANCES[number] if i == 0 else 0)
+            # dx is rounded, each element for itself: six standard deviations of the sum of that.
+            tolerance = 1e-5 + (6 * TOLERANCES[number] / 3**0.5 if i == 0 else 0)
             bound = tolerance * np.linalg.norm(gradient * direction) + 1e-6
             assert abs(error) <= bound, (case["plan"], i, error, bound)
 
