@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from scripts.train import main as train
 from tests.golden_files import ROOT
 from training.run.checkpoint import list_checkpoints
 
@@ -47,14 +48,19 @@ def read_stats(run: Path) -> list[dict]:
 def assert_same_run(first: Path, second: Path) -> None:
     """Compare everything that two runs wrote but for times, byte for byte."""
     assert read_stats(first) == read_stats(second)
-    one, other = read_state(first), read_state(second)
-    assert sorted(one) == sorted(other)
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    assert_same_state(first, second)
     grids = sorted(path.name for path in (first / "samples").iterdir())
     assert grids == sorted(path.name for path in (second / "samples").iterdir())
     for name in grids:
         assert (first / "samples" / name).read_bytes() == (second / "samples" / name).read_bytes()
+
+
+def assert_same_state(first: Path, second: Path) -> None:
+    """Compare the variables of two runs' newest checkpoints, bit for bit."""
+    one, other = read_state(first), read_state(second)
+    assert sorted(one) == sorted(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
 def assert_same_weights(one: Mapping[str, np.ndarray], two: Mapping[str, np.ndarray]) -> None:
@@ -64,3 +70,25 @@ def assert_same_weights(one: Mapping[str, np.ndarray], two: Mapping[str, np.ndar
         if name.startswith(("G/", "D/", "Gs/")) and value.size:
             scale = max(1.0, float(np.abs(value).max()))
             assert np.abs(value - two[name]).max() < 1e-5 * scale, name
+
+
+def check_resuming(arguments: Callable[..., list[str]], folder: Path) -> None:
+    """A run in two parts ends with the state of one that was not interrupted.
+
+    arguments: of train.py, a function of the run, the kimg and values of --set.
+    """
+    train(arguments(folder / "whole", 0.024))
+    for kimg in (0.012, 0.024):
+        train(arguments(folder / "parts", kimg))
+    assert_same_state(folder / "whole", folder / "parts")
+
+
+def check_replicas(arguments: Callable[..., list[str]], folder: Path) -> None:
+    """Two replicas compute what one does on the same batch. arguments: see `check_resuming`."""
+    options = [*SMOOTH, "training.batch_size=8", "discriminator.stddev_group=4"]
+    found = []
+    for devices, size in (("cpu", 8), ("cpu:2", 4)):
+        part = f"training.batch_per_device={size}"
+        run = arguments(folder / devices, 0.024, *options, part)
+        found.append(train_in_process([*run, "--devices", devices]))
+    assert_same_weights(*found)

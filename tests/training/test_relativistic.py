@@ -1,5 +1,6 @@
 """The relativistic game of Huang et al. (2024): pairs of a fake and a real, and R1 with R2."""
 
+import functools
 import importlib.util
 
 import numpy as np
@@ -9,9 +10,8 @@ import yaml
 
 from dnnlib.config import from_mapping
 from dnnlib.errors import UserError
-from scripts.train import main as train
 from tests.training.conftest import SMALL_RUN
-from tests.training.runs import SMOOTH, assert_same_weights, read_state, train_in_process
+from tests.training.runs import check_replicas, check_resuming
 from training.config import RunConfig
 from training.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from training.randomness import generate
@@ -141,24 +141,12 @@ def relativistic_run(arguments, run, kimg: float, *options: str) -> list[str]:
 
 @pytest.mark.slow
 def test_a_resumed_run_is_that_which_was_not_interrupted(small_arguments, tmp_path):
-    train(relativistic_run(small_arguments, tmp_path / "whole", 0.024))
-    for kimg in (0.012, 0.024):
-        train(relativistic_run(small_arguments, tmp_path / "parts", kimg))
-    one, other = read_state(tmp_path / "whole"), read_state(tmp_path / "parts")
-    assert sorted(one) == sorted(other)
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    check_resuming(functools.partial(relativistic_run, small_arguments), tmp_path)
 
 
 @pytest.mark.slow
 def test_two_replicas_equal_one(small_arguments, tmp_path):
-    options = [*SMOOTH, "training.batch_size=8", "discriminator.stddev_group=4"]
-    found = []
-    for devices, size in (("cpu", 8), ("cpu:2", 4)):
-        part = f"training.batch_per_device={size}"
-        run = relativistic_run(small_arguments, tmp_path / devices, 0.024, *options, part)
-        found.append(train_in_process([*run, "--devices", devices]))
-    assert_same_weights(*found)
+    check_replicas(functools.partial(relativistic_run, small_arguments), tmp_path)
 
 
 def test_half_a_game_is_refused():

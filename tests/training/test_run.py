@@ -22,7 +22,7 @@ from gansformer.snapshot import list_snapshots, name_by_images
 from scripts.prepare_data import main as prepare_data
 from scripts.train import main as train
 from tests.golden_files import ROOT
-from tests.training.runs import assert_same_run, read_state, read_stats
+from tests.training.runs import assert_same_run, assert_same_state, read_state, read_stats
 from training.config import load_config
 from training.loop import train as train_in_python
 from training.run.checkpoint import list_checkpoints, newest_checkpoint
@@ -97,9 +97,7 @@ def test_stopped_and_resumed_run_is_the_same(whole_run, arguments, tmp_path, cap
     # The shorter run ended with a tick and grids of its own; all else is as in the whole run.
     assert [line["nimg"] for line in stats] == [8, 16, 24, 32, 48]
     assert stats[-1] == read_stats(whole_run)[-1] | {"tick": 4}
-    one, other = read_state(whole_run), read_state(tmp_path / "run")
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    assert_same_state(whole_run, tmp_path / "run")
 
 
 def start(arguments):
