@@ -133,9 +133,10 @@ class PhaseLosses:
         """Return the generator's adversarial loss."""
         index, labels = self.replicas.my_images(first), self._labels(labels)
         fakes = self._scored_fakes(labels, index, first)
-        if not self.is_relativistic:
-            return self._generator_loss(fakes)
-        return self._generator_loss(fakes, self._score_reals(reals, labels, index, fakes.random))
+        real_scores = None
+        if self.is_relativistic:
+            real_scores = self._score_reals(reals, labels, index, fakes.random)
+        return self._generator_loss(fakes, real_scores)
 
     def path_length(self, reals: tf.Tensor, labels: tf.Tensor, first: tf.Tensor) -> Loss:
         """Return the path-length penalty of half a batch, Karras et al. (2020), section 3.2."""
