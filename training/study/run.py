@@ -24,6 +24,7 @@ from dnnlib.quiet import import_tensorflow
 from dnnlib.signals import STOPPED, StopSignal
 from metrics.names import Metric, parse_metrics
 from training.run.checkpoint import list_checkpoints
+from training.run.directory import config_of_run
 from training.study.plan import Cell, Study
 from training.study.results import DESCRIPTION, is_of, read_points
 
@@ -121,19 +122,18 @@ def work_on_run(
     """Train a run to its end and measure it at the points; return False if a signal stopped it."""
     import_tensorflow()
     from dnnlib.computing import ComputingOptions
-    from training.config import load_config
     from training.loop import train
 
-    config = load_config(cell.row.config, cell.assignments(study, assignments))
+    assignments = cell.assignments(study, assignments)
     options = ComputingOptions(**computing)
     with hold_row(run):
         describe_run(study, cell, run)
         shown = [int(path.name) for path in list_checkpoints(run)]
         if shown and shown[-1] >= study.kimg * 1000:
             options.apply()
-        elif not train(config, data=data, run=run, computing=options):
+        elif not train(cell.row.config, assignments, data=data, run=run, computing=options):
             return False
-        measure_run(study, run, data, mirror=config.data.mirror)
+        measure_run(study, run, data, mirror=config_of_run(run).data.mirror)
     return True
 
 

@@ -18,6 +18,7 @@ from dnnlib.json_lines import read_lines
 from dnnlib.signals import STOPPED
 from scripts.study import main
 from tests.golden_files import ROOT
+from training.run.directory import config_of_run
 from training.study.results import find_results, read_points, read_study
 from training.study.run import LOCK, hold_row
 
@@ -26,6 +27,10 @@ KILLS = int(os.environ.get("STUDY_KILLS", "3"))
 ROWS = """
   - {name: first, config: CONFIG}
   - {name: second, config: CONFIG, set: [training.gamma=1]}
+"""
+BAD_AND_AUTO = """\
+  - {name: bad, config: nonsense}
+  - {name: auto, config: auto, set: [discriminator.kind=stylegan2]}
 """
 STUDY = """
 title: Two small rows
@@ -122,8 +127,7 @@ def test_mistakes_end_with_one_line_and_status_2(tmp_path, study, monkeypatch, c
 
 @pytest.mark.slow
 def test_a_row_that_fails_does_not_lose_the_others(tmp_path, study, small_data):
-    text = study.read_text().replace("rows:\n", "rows:\n  - {name: bad, config: nonsense}\n")
-    study.write_text(text)
+    study.write_text(study.read_text().replace("rows:\n", "rows:\n" + BAD_AND_AUTO))
     status, output = run_study(["run", study, "--data", small_data], tmp_path)
     assert status == 2
     assert "configuration nonsense does not exist" in output
@@ -131,7 +135,9 @@ def test_a_row_that_fails_does_not_lose_the_others(tmp_path, study, small_data):
     last = output.splitlines()[-1]
     assert last.startswith("error: not finished: bad-seed0 (ended with status 2);")
     results = find_results(read_study(tmp_path / "runs" / "two"), tmp_path / "runs" / "two")
-    assert [sorted(result.points) for result in results] == [[], [0.04, 0.12], [0.04, 0.12]]
+    assert [sorted(result.points) for result in results] == [[], *[[0.04, 0.12]] * 3]
+    chosen = config_of_run(tmp_path / "runs" / "two" / "auto-seed0")
+    assert (chosen.data.resolution, chosen.training.batch_size) == (8, 4)  # those of the data
 
 
 @pytest.mark.slow
