@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from dnnlib.errors import UserError, suggest
+from dnnlib.memory import is_out_of_memory
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -148,7 +149,17 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return _fail(_OUT_OF_MEMORY, arguments)
     return 0
+
+
+_OUT_OF_MEMORY = (
+    "the memory of the device is full; end other programs that use it (nvidia-smi shows those on "
+    "GPUs), or try --precision bfloat16 or --devices cpu where the program has these options"
+)
 
 
 _REMEDIES = {

@@ -1,6 +1,8 @@
-"""Settings of the C library's memory allocator, on Linux with glibc."""
+"""Memory: keeping what was freed (on Linux with glibc), and errors that say it is full."""
 
 import ctypes
+import re
+import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # mallopt(3)
 
@@ -18,3 +20,19 @@ def keep_freed_memory() -> None:
     library.mallopt(_ARENA_MAX, 1)  # arenas of threads give memory back in any case
     library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     library.mallopt(_MMAP_THRESHOLD, 2**30)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception says that the memory of a device or of the machine is full.
+
+    Of TensorFlow's errors that is not only ResourceExhaustedError: where cuDNN finds no memory to
+    try an algorithm in, it is NotFoundError ("No algorithm worked!"), where cuBLAS finds none,
+    InternalError, with the reason in the text.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    tf = sys.modules.get("tensorflow")
+    if tf is None or not isinstance(error, tf.errors.OpError):
+        return False
+    said = re.search("RESOURCE_EXHAUSTED|out.of.memory|ALLOC_FAILED", str(error), re.IGNORECASE)
+    return isinstance(error, tf.errors.ResourceExhaustedError) or said is not None

@@ -1,18 +1,17 @@
 """Whether a batch fits the devices: in number, and in memory."""
 
 import dataclasses
-import gc
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import tensorflow as tf
 
-from dnnlib.computing import find_drawback
+from dnnlib.computing import ComputingOptions, find_drawback
 from dnnlib.errors import UserError
+from dnnlib.memory import is_out_of_memory
 from training.config import RunConfig, TrainingConfig
-from training.state import TrainState
-from training.step import TrainingStep
+from training.memory_trial import fits_in_memory
 
 
 def check_batch(config: RunConfig, devices: int) -> None:
@@ -43,18 +42,18 @@ def choose_batch(
     strategy: tf.distribute.Strategy,
     log: Callable[[str], None],
     *,
+    computing: ComputingOptions = ComputingOptions(),  # noqa: B008
     before: int | None = None,
     channels: int = 3,
     label_dim: int = 0,
-    dtype: tf.DType = tf.float32,
 ) -> RunConfig:
     """Return the configuration with a number in place of training.batch_per_device=auto.
 
     On GPUs that is the largest one with which a minibatch fits into their memory: minibatches are
-    computed, from the largest possible one down, in a state of their own. On CPUs, which end a
-    process that takes too much memory, it is the default or the next possible below.
-    before: what a run had when it was interrupted, and keeps if these devices can.
-    Raises UserError if no number is possible. Must be called in the scope of the strategy.
+    computed, from the largest possible one down. On CPUs, which end a process that takes too much
+    memory, it is the default or the next possible below.
+    computing: what the strategy was made by. before: what a run had when it was interrupted, and
+    keeps if these devices can. Raises UserError if no number is possible.
     """
     if config.training.batch_per_device != "auto":
         return config
@@ -70,9 +69,10 @@ def choose_batch(
         size = next((n for n in sizes if n <= usual), sizes[-1])
         reason = "the memory of CPUs is not tried out"
     else:
-        options = {"channels": channels, "label_dim": label_dim, "dtype": dtype}
-        fitting = (n for n in sizes[:-1] if _has_memory(_with_size(config, n), strategy, options))
-        size = next(fitting, sizes[-1])  # what even the smallest one lacks is an error in training
+        data = channels, label_dim
+        fits = lambda n: fits_in_memory(_with_size(config, n), computing, *data)  # noqa: E731
+        # Memory that even the smallest one lacks is an error of the training.
+        size = next(filter(fits, sizes[:-1]), sizes[-1])
         reason = "the largest that fits into memory"
     group, together = config.discriminator.stddev_group, size * devices
     compared = f"; minibatch stddev compares {min(group, together)} of {together} images"
@@ -83,30 +83,6 @@ def choose_batch(
 def _with_size(config: RunConfig, size: int) -> RunConfig:
     training = dataclasses.replace(config.training, batch_per_device=size)
     return dataclasses.replace(config, training=training)
-
-
-def _has_memory(config: RunConfig, strategy: tf.distribute.Strategy, options: dict) -> bool:
-    try:
-        _compute_each_phase(config, strategy, **options)
-        return True
-    except tf.errors.ResourceExhaustedError:
-        return False
-    finally:
-        gc.collect()  # graphs and their variables refer to one another
-
-
-def _compute_each_phase(config: RunConfig, strategy, *, label_dim: int, **options) -> None:
-    state = TrainState(config, label_dim=label_dim, strategy=strategy, **options)
-    step = TrainingStep(config, state)
-    size = config.data.resolution
-    images = tf.zeros([step.micro_batch, size, size, options["channels"]], tf.uint8)
-    labels = tf.zeros([step.micro_batch, label_dim])
-    first = state.images_shown.read_value()
-    for phase in step.phases.values():
-        statistics = step.run_phase(phase, images, labels, first, apply=True)
-    step.finish_minibatch(first)
-    for value in statistics.values():
-        value.numpy()  # waits for the device
 
 
 def _suggest(config: RunConfig, devices: int) -> str:
@@ -135,7 +111,9 @@ def memory_errors(config: RunConfig, devices: int) -> Iterator[None]:
     """Say which setting to change when a device runs out of memory inside the block."""
     try:
         yield
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+    except (tf.errors.OpError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         smaller = _smaller_batch(config, devices)
         remedy = (
             f"use a smaller micro-batch, --set training.batch_per_device={smaller} (the gradient "

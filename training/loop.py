@@ -80,11 +80,8 @@ def train(
     if config.data.labels and not dataset.label_dim:
         raise UserError(f"{data} has no labels; set data.labels=false or prepare it with labels")
     workers, log = find_workers(), RunLog(run)
-    networks = {
-        "channels": dataset.channels,
-        "label_dim": dataset.label_dim if config.data.labels else 0,
-        "dtype": computing.dtype,
-    }
+    label_dim = dataset.label_dim if config.data.labels else 0
+    data_options = {"channels": dataset.channels, "label_dim": label_dim}
     with (
         hold_run(run) if workers.is_chief else nullcontext(),
         variable_scope(strategy),
@@ -94,11 +91,13 @@ def train(
     ):
         before = config_of_run(run)
         before = before and before.training.batch_per_device
-        config = choose_batch(config, strategy, log, before=before, **networks)
+        config = choose_batch(
+            config, strategy, log, computing=computing, before=before, **data_options
+        )
         stack.enter_context(memory_errors(config, devices))
         require_same_run(workers, config, dataset, computing.precision, strategy)
         checkpoint = find_start(run, config, resume, log) if workers.is_chief else None
-        state = TrainState(config, strategy=strategy, **networks)
+        state = TrainState(config, strategy=strategy, dtype=computing.dtype, **data_options)
         if not workers.is_chief:
             return train_with_chief(config, state, dataset, workers)
         loop = TrainingLoop(config, state, dataset, run, log)

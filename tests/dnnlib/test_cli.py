@@ -107,6 +107,7 @@ def ending_with(error):
         (FileNotFoundError(), "error: no such file"),
         (IsADirectoryError(errno.EISDIR, "x", "a"), "error: a: this is a directory"),
         (NotADirectoryError(errno.ENOTDIR, "x", "a/b"), "error: a/b: a part of this path"),
+        (MemoryError(), "error: the memory of the device is full"),
     ],
 )
 def test_errors_that_the_user_can_put_right(error, line, capsys):

@@ -1,9 +1,13 @@
-"""The kernel counts the pages that a program has mapped anew (minor faults)."""
+"""Freed memory is kept: the kernel counts the pages that a program has mapped anew (minor faults).
+And errors that say that memory is full."""
 
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
+
+from dnnlib.memory import is_out_of_memory
 
 CHURN = """
 import resource
@@ -32,3 +36,25 @@ def test_freed_memory_is_used_again_without_new_pages():
     if churn("") < 90:
         pytest.skip("this C library keeps freed memory by itself, or pages are huge")
     assert churn(KEEP) < 5
+
+
+# What TensorFlow says where cuDNN finds no memory to try its algorithms in.
+CUDNN = """No algorithm worked!  Error messages:
+  Profiling failure on CUDNN engine eng0{}: RESOURCE_EXHAUSTED: Out of memory while trying to
+allocate 16.00MiB. [tf-allocator-allocation-error='']"""
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"), True),
+        (tf.errors.NotFoundError(None, None, CUDNN), True),
+        (tf.errors.InternalError(None, None, "CUBLAS_STATUS_ALLOC_FAILED"), True),
+        (MemoryError(), True),
+        (tf.errors.NotFoundError(None, None, "No algorithm worked!"), False),
+        (tf.errors.InternalError(None, None, "CUDNN_STATUS_EXECUTION_FAILED"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_errors_that_say_that_memory_is_full(error, expected):
+    assert is_out_of_memory(error) == expected

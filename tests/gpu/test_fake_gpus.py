@@ -8,10 +8,13 @@ import sys
 
 import pytest
 
+from dnnlib.config import to_mapping
 from dnnlib.errors import UserError
 from dnnlib.ops.nvrtc import Nvcc, Nvrtc
 from scripts.prepare_data import main as prepare_data
 from tests.golden_files import ROOT
+from training.config import load_config
+from training.memory_trial import OUT_OF_MEMORY
 
 FAKE_GPUS = ROOT.parent / "shared" / "gpu" / "fake" / "fake-gpus"
 
@@ -41,11 +44,20 @@ pytestmark = [
 
 def run(*arguments: str, gpus: int = 1, options: tuple[str, ...] = ()) -> str:
     """Run a Python program with fake GPUs, and return what it prints; it must succeed."""
-    environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
-    command = [str(FAKE_GPUS), *options, str(gpus), sys.executable, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    result = start(*arguments, gpus=gpus, options=options)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     return result.stdout
+
+
+def start(
+    *arguments: str, gpus: int = 1, options: tuple[str, ...] = (), **more
+) -> subprocess.CompletedProcess:
+    """Run a Python program with fake GPUs."""
+    environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
+    command = [str(FAKE_GPUS), *options, str(gpus), sys.executable, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=ROOT, **more
+    )
 
 
 def test_two_are_registered():
@@ -72,6 +84,33 @@ def test_training(tmp_path, gpus, ops):
     out = run("scripts/train.py", *options, "--kimg", "0.008", "--set", *sizes, gpus=gpus)
     assert f"on {gpus} device(s) ({gpus} x Fake H100)" in out and "finished 0.01 kimg" in out
     assert f"batch 8 as 1 x {8 // gpus} on" in out
+
+
+# A trial on GPUs whose memory ends at 300 MB.
+TRIAL = """
+import sys
+import tensorflow as tf
+from training import memory_trial
+limit = tf.config.LogicalDeviceConfiguration(memory_limit=300)
+for gpu in tf.config.list_physical_devices("GPU"):
+    tf.config.set_logical_device_configuration(gpu, [limit])
+tf.config.experimental.set_memory_growth = lambda *arguments: None  # goes with no limit
+memory_trial.main()
+"""
+
+
+@pytest.mark.parametrize("batch, status", [(4, 0), (32, OUT_OF_MEMORY)])
+def test_a_batch_that_does_not_fit_into_memory(batch, status):
+    sizes = ["training.batch_size=32", f"training.batch_per_device={batch}"]
+    channels = [f"{network}.channel_max=64" for network in ("generator", "discriminator")]
+    config = load_config("cartoonset64-duplex", [*sizes, *channels])
+    task = {
+        "config": to_mapping(config),
+        "computing": {},
+        "data": {"channels": 3, "label_dim": 0},
+    }
+    result = start("-c", TRIAL, options=("--bfc",), input=json.dumps(task))
+    assert result.returncode == status, result.stderr[-4000:]
 
 
 def test_launches_and_copies(tmp_path):

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 import training.batch_size as choosing
-from dnnlib.config import from_mapping
 from dnnlib.errors import UserError
 from training.batch_size import check_batch, choose_batch
 from training.config import RunConfig, load_config
@@ -46,13 +45,12 @@ def tried(monkeypatch) -> list[int]:
     """As on a GPU that has memory for 9 images; what was tried."""
     sizes = []
 
-    def compute(config, strategy, **options):
+    def fits(config, *arguments):
         sizes.append(config.training.batch_per_device)
-        if sizes[-1] > 9:
-            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+        return sizes[-1] <= 9
 
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [kind])
-    monkeypatch.setattr(choosing, "_compute_each_phase", compute)
+    monkeypatch.setattr(choosing, "fits_in_memory", fits)
     return sizes
 
 
@@ -94,18 +92,3 @@ def test_auto_for_a_batch_that_cannot_be_divided(config):
 def test_another_word_than_auto(tmp_path):
     with pytest.raises(UserError, match="batch_per_device: 'max' is not one of auto"):
         load_config("demo", ["training.batch_per_device=max"])
-
-
-def test_trying_a_batch_computes_each_phase():
-    networks = {"channel_base": 32, "channel_max": 8}
-    config = from_mapping(
-        RunConfig,
-        {
-            "generator": {**networks, "latent_size": 8, "components": 1, "mapping": {"layers": 1}},
-            "discriminator": networks,
-            "data": {"resolution": 8},
-            "training": {"batch_size": 4},
-        },
-    )
-    options = {"channels": 3, "label_dim": 2, "dtype": tf.float32}
-    choosing._compute_each_phase(config, tf.distribute.get_strategy(), **options)

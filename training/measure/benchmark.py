@@ -43,7 +43,7 @@ def benchmark(
     devices = strategy.num_replicas_in_sync
     with variable_scope(strategy):
         configs = {
-            name: _divided(choose_batch(config, strategy, print, dtype=computing.dtype), devices)
+            name: _divided(choose_batch(config, strategy, print, computing=computing), devices)
             for name, config in configs.items()
         }
     matmul = _matmul_timers(computing)
