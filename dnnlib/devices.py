@@ -112,6 +112,14 @@ def variable_scope(strategy: tf.distribute.Strategy) -> AbstractContextManager:
     return strategy.scope()
 
 
+def on_host():
+    """Return the context for computing with whole numbers.
+
+    Many of TensorFlow's operations want them there: made on a GPU, they would have to come back.
+    """
+    return tf.device("CPU:0")
+
+
 def _join(workers: Workers) -> tf.distribute.Strategy:
     """Wait for the other workers, and return the strategy of all of them together."""
     print(f"worker {workers.index}: waiting for {workers.count} workers", flush=True)

@@ -10,6 +10,8 @@ import hashlib
 
 import tensorflow as tf
 
+from dnnlib.devices import on_host
+
 PHILOX = 1  # among tf.random.Algorithm
 
 
@@ -67,14 +69,6 @@ class RandomStream:
         names = tf.fill(tf.shape(self.index), stream_key(self.name))
         seeds = tf.stack([names, self.index], axis=1)
         return seeds if self.next is None else tf.concat([seeds, self.next._seeds()], axis=0)
-
-
-def on_host():
-    """Return the context for computing with whole numbers.
-
-    Many of TensorFlow's operations want them there: made on a GPU, they would have to come back.
-    """
-    return tf.device("CPU:0")
 
 
 def stream_key(name: str) -> tf.Tensor:

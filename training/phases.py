@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from dnnlib.random_streams import RandomStream, on_host
+from dnnlib.devices import on_host
+from dnnlib.random_streams import RandomStream
 from gansformer.projected_discriminator import ProjectedDiscriminator
 from training import regularizers
 from training.augmentation import augment

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.random_streams import on_host
+from dnnlib.devices import on_host
 from dnnlib.workers import find_workers
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.random_streams import on_host
+from dnnlib.devices import on_host
 from gansformer.generator import Generator
 from gansformer.projected_discriminator import ProjectedDiscriminator, make_discriminator
 from gansformer.variables import variables_by_name

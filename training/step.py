@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from datasets.dataset import Dataset
-from dnnlib.random_streams import on_host
+from dnnlib.devices import on_host
 from training.config import RunConfig
 from training.optimizer import average_weights, update
 from training.phases import Phase, make_phases

@@ -7,7 +7,7 @@ amount if r_t is above its target, and down if it is below.
 
 import tensorflow as tf
 
-from dnnlib.random_streams import on_host
+from dnnlib.devices import on_host
 from training.augmentation.config import AugmentationConfig
 from training.optimizer import update
 
