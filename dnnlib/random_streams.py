@@ -10,9 +10,8 @@ import hashlib
 
 import tensorflow as tf
 
+from dnnlib import ops
 from dnnlib.devices import on_host
-
-PHILOX = 1  # among tf.random.Algorithm
 
 
 class RandomStream:
@@ -42,27 +41,17 @@ class RandomStream:
 
     def normal(self, shape: list[int]) -> tf.Tensor:
         """Return N(0, 1) numbers [B, *shape]."""
-        return self._draw(tf.raw_ops.StatelessRandomNormalV2, shape)
+        return self._draw(shape, "normal")
 
     def uniform(self, shape: list[int]) -> tf.Tensor:
         """Return numbers uniform in [0, 1) [B, *shape]."""
-        return self._draw(tf.raw_ops.StatelessRandomUniformV2, shape)
+        return self._draw(shape, "uniform")
 
-    def _draw(self, sample, shape: list[int]) -> tf.Tensor:
+    def _draw(self, shape: list[int], distribution: str) -> tf.Tensor:
         """Return the numbers that tf.random.stateless_* give with seed (name, index) and philox."""
-
-        def draw(seed: tf.Tensor) -> tf.Tensor:
-            with on_host():
-                key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
-            return sample(shape=shape, key=key, counter=counter, alg=PHILOX)
-
         with on_host():
             seeds = self._seeds()
-        if seeds.shape[0] is None:
-            return tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
-        with on_host():
-            seeds = tf.unstack(seeds)
-        return tf.stack([draw(seed) for seed in seeds])  # without a graph's loop
+        return ops.stateless_random(seeds, shape, distribution=distribution)
 
     def _seeds(self) -> tf.Tensor:
         """Return the seeds [B, 2] of the images of this stream and of those that follow it."""

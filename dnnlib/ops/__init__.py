@@ -20,6 +20,7 @@ from dnnlib.ops.resampling import (
     upsample_conv2d,
 )
 from dnnlib.ops.sample_convolution import sample_conv2d
+from dnnlib.ops.stateless_random import stateless_random
 from dnnlib.ops.upfirdn2d import upfirdn2d
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "scale_channels",
     "set_implementation",
     "setup_kernel",
+    "stateless_random",
     "upfirdn2d",
     "upsample2d",
     "upsample_conv2d",

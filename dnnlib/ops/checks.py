@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.devices import on_host
 from dnnlib.ops import library
 from dnnlib.ops.tensors import FLOAT_TYPES
 
@@ -80,7 +81,7 @@ def _examples(*, cuda: bool) -> dict[str, tuple[Callable, list[tuple[int, ...]]]
         "attention_gain": (_attend, attention),
     }
     if cuda:
-        return common
+        return {**common, "stateless_random": (_multiply_by_random_numbers, [(3, 14)])}
     small, weights = (2, 7, 9, 16), (3, 3, 16, 16)
     return {
         **common,
@@ -110,3 +111,15 @@ def _attend(*arguments):
     end = ops.Epilogue(noise, bias + far, "lrelu", 0.05)
     ended, _ = ops.attention_gain(*arguments, **options, epilogue=end)
     return tf.concat([alone, ended, tf.cast(probabilities, alone.dtype)], axis=2)
+
+
+def _multiply_by_random_numbers(x):
+    """By normal and uniform ones; seeds are whole numbers, of which there are no gradients."""
+    from dnnlib import ops
+
+    with on_host():
+        seeds = tf.constant([[5, 2**40 + 1], [-(2**62), 0], [-1, -3]], tf.int64)
+    numbers = [
+        ops.stateless_random(seeds, [7], distribution=name) for name in ("normal", "uniform")
+    ]
+    return tf.cast(x, tf.float32) * tf.concat(numbers, axis=1)

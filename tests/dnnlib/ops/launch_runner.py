@@ -40,6 +40,16 @@ class BiasActPlan(ctypes.Structure):
     ]
 
 
+class StatelessRandomPlan(ctypes.Structure):
+    """As in src/stateless_random/stateless_random.h."""
+
+    _fields_ = [
+        ("rows", ctypes.c_int64),
+        ("numbers", ctypes.c_int64),
+        ("normal", ctypes.c_bool),
+    ]
+
+
 class AttentionPlan(ctypes.Structure):
     """As in src/attention/attention.h."""
 
@@ -197,6 +207,17 @@ def run_attention_gain(library, case: dict) -> list[np.ndarray]:
     return [result.array.copy() for result in (y, probabilities, *map(results.get, names))]
 
 
+def run_stateless_random(library, case: dict) -> list[np.ndarray]:
+    """The numbers of each seed."""
+    plan, seeds = fill(StatelessRandomPlan(), case["plan"]), fenced_copy(case["seeds"])
+    y = Fenced((plan.rows, plan.numbers), np.float32)
+    status = library.gansformer_stateless_random_cuda(
+        None, ctypes.byref(plan), address(seeds), address(y)
+    )
+    assert status == 0
+    return [y.array.copy()]
+
+
 def main() -> None:
     """Run all cases."""
     library = ctypes.CDLL(sys.argv[1])
@@ -208,6 +229,7 @@ def main() -> None:
         "upfirdn2d": run_upfirdn2d,
         "bias_act": run_bias_act,
         "attention_gain": run_attention_gain,
+        "stateless_random": run_stateless_random,
     }
     results = [runners[case["op"]](library, case) for case in cases]
     with open(sys.argv[3], "wb") as file:

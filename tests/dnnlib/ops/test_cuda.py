@@ -13,6 +13,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from dnnlib.errors import UserError
 from dnnlib.ops.build import LIBRARY_NAME, SOURCE, build, find_sources, find_toolchain
@@ -238,6 +239,30 @@ def test_attention_gain(run, normalize, number):
             assert abs(error) <= bound, (case["plan"], i, error, bound)
 
 
+SEEDS = [[0, 0], [1, 0], [0, 1], [-1, -1], [2**32, 5], [5, 2**32], [-(2**63), 2**63 - 1]]
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+def test_stateless_random(run, distribution):
+    """TensorFlow's numbers: parts of four, one block and several, of one seed and many."""
+    draw = getattr(tf.random, f"stateless_{distribution}")
+    seeds = np.concatenate([SEEDS, RANDOM.integers(-(2**63), 2**63 - 1, (60, 2))])
+    cases = [
+        {
+            "op": "stateless_random",
+            "plan": {"rows": rows, "numbers": numbers, "normal": distribution == "normal"},
+            "seeds": seeds[:rows],
+        }
+        for rows, numbers in [(1, 1), (7, 1), (7, 3), (7, 4), (7, 6), (67, 5), (7, 1029), (1, 3001)]
+    ]
+    for case, (y,) in zip(cases, run(cases), strict=True):
+        exact = [draw(y.shape[1:], seed, alg="philox").numpy() for seed in case["seeds"]]
+        if distribution == "uniform":
+            np.testing.assert_array_equal(y, exact)
+        else:
+            np.testing.assert_allclose(y, exact, rtol=2e-6, atol=1e-6)
+
+
 COMPILERS = [(Nvrtc, "75"), (Nvcc, "75")]
 COMPILERS += [
     pytest.param(Nvrtc, capability, marks=pytest.mark.slow) for capability in ("80", "89", "90")
@@ -252,7 +277,8 @@ def test_every_kernel_that_is_launched_is_made(tmp_path, make_compiler, capabili
     except UserError as error:
         pytest.skip(str(error))
     for path in find_sources("_cuda.cu"):
-        check_kernels(compiler, path, capability, tmp_path)
+        names = check_kernels(compiler, path, capability, tmp_path)
+        assert len(names) > (0 if path.stem == "stateless_random_cuda" else 10)
 
 
 def check_kernels(compiler, path, capability, folder):
@@ -267,9 +293,9 @@ def check_kernels(compiler, path, capability, folder):
     names = set(
         re.findall(r" [WT] (_ZN10gansformer\d+(?:\w+_kernel|add_partial_sums)\w*)", symbols)
     )
-    assert len(names) > 10
     compiled = {name.decode() for name in re.findall(rb"\.text\.(_ZN\w+)", made)}
     assert names == compiled
+    return names
 
 
 @pytest.mark.slow
@@ -283,6 +309,8 @@ names = ("Upfirdn2d", "BiasAct", "BiasActGradient", "AttentionGain", "AttentionG
 for name in names:
     found = kernels.get_registered_kernels_for_op("Gansformer" + name).kernel
     assert sorted(k.device_type for k in found) == ["CPU"] * 3 + ["GPU"] * 3, name
+(found,) = kernels.get_registered_kernels_for_op("GansformerStatelessRandom").kernel
+assert found.device_type == "GPU"
 with tf.device("CPU"):
     y = library.gansformer_bias_act(
         x=tf.ones([2, 3]), bias=[1.0, 2.0, 3.0], alpha=0.2, gain=1.0, clamp=-1.0)

@@ -7,6 +7,7 @@
 
 #include "attention/attention.h"
 #include "bias_act/bias_act.h"
+#include "stateless_random/stateless_random.h"
 #include "upfirdn2d/upfirdn2d.h"
 
 extern "C" {
@@ -41,6 +42,10 @@ int gansformer_attention_gain_gradient_cuda(
     const float* weights, const gansformer::AttentionGain* gain,
     const gansformer::Epilogue* epilogue, void* dx,
     const gansformer::AttentionGainGradients* gradients, float* workspace);
+
+// seeds: [rows, 2], y: [rows, numbers].
+int gansformer_stateless_random_cuda(void* stream, const gansformer::StatelessRandomPlan* plan,
+                                     const std::int64_t* seeds, float* y);
 
 const char* gansformer_cuda_error_text(int error);
 

@@ -6,6 +6,7 @@ namespace std {
 using int64_t = long;
 using uint16_t = unsigned short;
 using uint32_t = unsigned int;
+using uint64_t = unsigned long;
 }  // namespace std
 #else
 #include <cstdint>
