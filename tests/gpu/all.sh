@@ -24,6 +24,8 @@ printf '# %s\n\n' "$(nvidia-smi -L 2>/dev/null | head -n 1)" >"$page"
 section "Diagnosis" 60 "$python" scripts/doctor.py
 section "Networks and ops against golden numbers, TF32 off" 240 \
   env GANSFORMER_TEST_GPUS=1 "$python" -m pytest -m gpu -v --maxfail=20
+section "The same bytes after kills, TF_DETERMINISTIC_OPS=1" 90 env GANSFORMER_TEST_GPUS=1 \
+  TF_DETERMINISTIC_OPS=1 "$python" -m pytest -q -m slow tests/training/run/test_kill.py -k twenty
 if command -v compute-sanitizer >/dev/null; then
   section "compute-sanitizer" 60 env GANSFORMER_TEST_GPUS=1 compute-sanitizer --error-exitcode 9 \
     "$python" -m pytest -q tests/dnnlib/ops/test_golden.py
