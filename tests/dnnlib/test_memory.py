@@ -58,3 +58,10 @@ allocate 16.00MiB. [tf-allocator-allocation-error='']"""
 )
 def test_errors_that_say_that_memory_is_full(error, expected):
     assert is_out_of_memory(error) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has no /dev/full")
+def test_a_full_disk_is_no_full_memory():
+    with pytest.raises(tf.errors.ResourceExhaustedError) as error:
+        tf.io.write_file("/dev/full", "x" * 2**20)
+    assert not is_out_of_memory(error.value)

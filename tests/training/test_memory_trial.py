@@ -3,26 +3,16 @@
 import pytest
 
 from dnnlib.computing import ComputingOptions
-from dnnlib.config import from_mapping
 from dnnlib.errors import UserError
-from training.config import RunConfig
+from training.config import RunConfig, load_config
 from training.memory_trial import fits_in_memory
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def config() -> RunConfig:
-    networks = {"channel_base": 32, "channel_max": 8}
-    return from_mapping(
-        RunConfig,
-        {
-            "generator": {**networks, "latent_size": 8, "components": 1, "mapping": {"layers": 1}},
-            "discriminator": networks,
-            "data": {"resolution": 8},
-            "training": {"batch_size": 4},
-        },
-    )
+def config(small_config) -> RunConfig:
+    return load_config(small_config)
 
 
 def test_each_phase_is_computed(config):
