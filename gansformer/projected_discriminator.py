@@ -17,6 +17,7 @@ import math
 import tensorflow as tf
 
 from dnnlib.errors import UserError
+from dnnlib.ops import resize_antialiased
 from dnnlib.random_streams import RandomStream
 from gansformer.canvas import Canvas
 from gansformer.config import DiscriminatorConfig
@@ -118,7 +119,7 @@ class ProjectedDiscriminator(BaseDiscriminator):
             images = 255 + (images[..., :3] - 255) * images[..., 3:] / 255
         images = tf.repeat(images, 3, axis=3) if self.channels == 1 else images
         if images.shape[1:3] != self.feature_shape:  # TensorFlow would resize them all the same
-            images = tf.image.resize(images, self.feature_shape, antialias=True)
+            images = resize_antialiased(images, self.feature_shape)
         outputs = self._block_outputs(images)
         return self.mixing([outputs[block] for block in BLOCKS])
 

@@ -19,6 +19,7 @@ from dnnlib.ops.resampling import (
     upsample2d,
     upsample_conv2d,
 )
+from dnnlib.ops.resizing import resize_antialiased
 from dnnlib.ops.sample_convolution import sample_conv2d
 from dnnlib.ops.stateless_random import stateless_random
 from dnnlib.ops.upfirdn2d import upfirdn2d
@@ -39,6 +40,7 @@ __all__ = [
     "implementation",
     "is_reference_chosen",
     "matmul_last",
+    "resize_antialiased",
     "sample_conv2d",
     "scale_channels",
     "set_implementation",

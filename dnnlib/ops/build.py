@@ -25,6 +25,7 @@ LIBRARY_NAME = "libgansformer_ops.so"
 _HOST_FLAGS = ("-std=c++17", "-fPIC")
 _KERNEL_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
 _COMPILE_TIMEOUT_S = 900
+_COMPILERS = 8  # at most, side by side: one needs up to a gigabyte of memory
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def build(toolchain: Toolchain, folder: Path) -> None:
 
 
 def _compile(toolchain: Toolchain, folder: Path, log: list[str]) -> None:
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _COMPILERS)) as pool:
         steps = [pool.submit(_run, command) for command in toolchain.compile_commands(folder)]
     results = [step.result() for step in steps]
     if all(status == 0 for status, _ in results):

@@ -5,6 +5,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from dnnlib.ops import resize_antialiased
+
 
 class CustomNetwork(tf.Module):
     """Features of a model that takes images [B, H, W, 3] in 0..255 and returns one tensor.
@@ -28,7 +30,7 @@ class CustomNetwork(tf.Module):
     def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """images: [B, H, W, 3], 0..255."""
         if self._size:
-            images = tf.image.resize(images, self._size, antialias=True)
+            images = resize_antialiased(images, self._size)
         out = self.model(tf.cast(images, self._dtype))
         if isinstance(out, dict):
             if len(out) > 1:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.ops import resize_antialiased
 from metrics.networks.building_blocks import fold_normalisation
 
 HALVING_BLOCKS = (1, 3, 5, 11)
@@ -41,7 +42,7 @@ class EfficientNetLite0(tf.Module):
 
     def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """images: [B, H, W, 3], 0..255."""
-        x = self.block_outputs(tf.image.resize(images, [224, 224], antialias=True))[-1]
+        x = self.block_outputs(resize_antialiased(images, [224, 224]))[-1]
         features = tf.reduce_mean(tf.nn.relu6(self.head(x)), [1, 2])  # [B, 1280]
         return {
             "pool": features,

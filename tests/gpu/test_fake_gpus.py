@@ -125,3 +125,13 @@ def test_launches_and_copies(tmp_path):
         assert 0 < counts[name]["launches"] <= bound, (name, counts[name])
         assert counts[name]["to_host"] == 0, name  # nothing that the host would wait for
         assert counts[name]["to_device"] <= 10, name
+
+
+def test_heads_on_pretrained_features_copy_nothing_to_the_host(tmp_path):
+    path = tmp_path / "counts.json"
+    heads = ["discriminator.kind=both", "discriminator.projected.resolution=128"]
+    sizes = ["training.batch_size=8", "training.batch_per_device=8"]
+    arguments = ["--config", "cartoonset64-duplex-cpu", "--json", path, "--set", *heads, *sizes]
+    run("tests/gpu/count_launches.py", *arguments)
+    counts = json.loads(path.read_text())
+    assert [phase["to_host"] for phase in counts.values()] == [0, 0, 0, 0], counts
