@@ -76,7 +76,7 @@ def _examples(*, cuda: bool) -> dict[str, tuple[Callable, list[tuple[int, ...]]]
     attention = [(2, 45, features), (2, keys, features), *((2, size, keys) for size in grid)]
     attention += [(2, features), (2, keys + 1, features), (2, 45, 1), (features,)]
     common = {
-        "bias_act": (bias_act, [(40, 36), (36,)]),
+        "bias_act": (bias_act, [(40, 40), (40,)]),
         "upfirdn2d": (blur, [(2, 9, 7, 32)]),
         "attention_gain": (_attend, attention),
     }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include <list>
 #include <map>
 #include <mutex>
 #include <string>
@@ -55,21 +56,28 @@ const Driver& driver() {
   return driver;
 }
 
+// Compiled code, and what the driver made of it.
+struct Module {
+  const std::string* image = nullptr;
+  void* handle = nullptr;
+
+  bool names(const char* kernel) const { return image->find(kernel) != std::string::npos; }
+};
+
 std::mutex mutex;                                  // of the following
-std::map<int, std::vector<std::string>> code;      // by compute capability, such as 90
-std::map<void*, std::vector<void*>> modules;       // by context
+std::map<int, std::list<std::string>> code;        // by compute capability, such as 90
+std::map<void*, std::vector<Module>> modules;      // by context
 std::map<std::pair<void*, const void*>, void*> functions;
 thread_local int error = 0;
 
-int load_modules(std::vector<void*>* loaded) {
+int load_modules(std::vector<Module>* loaded) {
   int device = 0, major = 0, minor = 0, status = driver().get_device(&device);
   if (status == 0) status = driver().get_attribute(&major, kMajor, device);
   if (status == 0) status = driver().get_attribute(&minor, kMinor, device);
   for (const std::string& image : code[10 * major + minor]) {
     if (status != 0) break;
-    void* module = nullptr;
-    status = driver().load(&module, image.data());
-    loaded->push_back(module);
+    loaded->push_back({&image});
+    status = driver().load(&loaded->back().handle, image.data());
   }
   return status;
 }
@@ -80,14 +88,18 @@ int find_function(const void* kernel, void** function) {
   const std::lock_guard<std::mutex> lock(mutex);
   void*& found = functions[{context, kernel}];
   if (found == nullptr) {
-    std::vector<void*>& loaded = modules[context];
+    std::vector<Module>& loaded = modules[context];
     if (loaded.empty()) {
       if (const int status = load_modules(&loaded)) return loaded.clear(), status;
     }
     Dl_info info;
     if (dladdr(kernel, &info) == 0 || info.dli_sname == nullptr) return kNoKernel;
-    for (void* module : loaded) {
-      if (found == nullptr && driver().find(&found, module, info.dli_sname) != 0) found = nullptr;
+    // To ask a module for a kernel of another one is an error, which compute-sanitizer reports.
+    for (const Module& module : loaded) {
+      if (found == nullptr && module.names(info.dli_sname) &&
+          driver().find(&found, module.handle, info.dli_sname) != 0) {
+        found = nullptr;
+      }
     }
   }
   *function = found;
