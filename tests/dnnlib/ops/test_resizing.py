@@ -23,7 +23,7 @@ def test_resizing_and_its_gradient_are_tensorflows(before, after, device):
         for resize in (resize_antialiased, resize_by_products):
             found = _value_and_gradient(lambda x: resize(x, after), images, weights)  # noqa: B023
             for one, other in zip(found, expected, strict=True):
-                # Positions are float32 in both: each is up to 1e-5 of the largest from the exact one.
+                # Positions are float32 in both: each is up to 1e-5 of the largest from the truth.
                 np.testing.assert_allclose(one, other, rtol=0, atol=2e-5 * np.abs(other).max())
 
 
