@@ -6,7 +6,7 @@ import scipy.linalg
 
 from metrics import frechet_distance
 from metrics.frechet import covariance_rank
-from metrics.moments import FeatureStatistics
+from metrics.moments import ROWS_AT_ONCE, FeatureStatistics
 from tests.golden_files import load
 
 
@@ -35,10 +35,11 @@ def test_official_value():
 
 
 def test_statistics_are_numpys_for_any_batches_and_far_from_zero():
-    features = np.random.default_rng(0).normal(size=[101, 5]) * [1, 2, 3, 4, 1e-3] + 1e6
-    for cuts in ([], [0, 1, 1, 50], range(1, 101)):
+    rows = 2 * ROWS_AT_ONCE + 101
+    features = np.random.default_rng(0).normal(size=[rows, 5]) * [1, 2, 3, 4, 1e-3] + 1e6
+    for cuts in ([], [0, 1, 1, 50], [ROWS_AT_ONCE + 1], range(1, rows)):
         statistics = collect(features, cuts)
-        assert statistics.count == 101
+        assert statistics.count == rows
         np.testing.assert_allclose(statistics.mean, features.mean(axis=0), rtol=1e-14)
         np.testing.assert_allclose(
             statistics.covariance, np.cov(features, rowvar=False), rtol=1e-6, atol=1e-9
