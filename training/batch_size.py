@@ -55,17 +55,22 @@ def choose_batch(
     computing: what the strategy was made by. before: what a run had when it was interrupted, and
     keeps if these devices can. Raises UserError if no number is possible.
     """
-    if config.training.batch_per_device != "auto":
-        return config
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        raise UserError("training.batch_per_device=auto is for one worker; give a number")
     devices, batch_size = strategy.num_replicas_in_sync, config.training.batch_size
+    has_gpus = bool(tf.config.get_visible_devices("GPU"))
+    several_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    if config.training.batch_per_device != "auto":
+        several_steps = config.training.batch_per_device * devices < batch_size
+        if has_gpus and several_steps and not several_workers:
+            log("on GPUs more images at once are faster: training.batch_per_device=auto")
+        return config
+    if several_workers:
+        raise UserError("training.batch_per_device=auto is for one worker; give a number")
     check_batch(config, devices)
     sizes = [n for n in range(batch_size, 0, -1) if _fits(config, batch_size, n, devices)]
     usual = TrainingConfig.batch_per_device
     if before in sizes:
         size, reason = before, "as before"
-    elif not tf.config.get_visible_devices("GPU"):
+    elif not has_gpus:
         size = next((n for n in sizes if n <= usual), sizes[-1])
         reason = "the memory of CPUs is not tried out"
     else:

@@ -173,8 +173,6 @@ class TrainingLoop:
             f" ({describe_devices()});"
             f" {training.kimg:g} kimg in {self.run}"
         )
-        if self.step.micro_batches > 1 and tf.config.get_visible_devices("GPU"):
-            self.log("on GPUs more images at once are faster: training.batch_per_device=auto")
 
     def start(self, checkpoint: Path | None, init_from: str | None = None) -> None:
         """Continue from a checkpoint, or write what a new run begins with."""

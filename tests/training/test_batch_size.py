@@ -63,6 +63,17 @@ def test_auto_takes_the_largest_batch_that_fits(config, tried):
     assert line.endswith("stddev compares 4 of 8 images")
 
 
+@pytest.mark.parametrize("size, lines_told", [(4, 1), (32, 0)])
+def test_a_gpu_is_told_of_auto_where_it_takes_a_batch_in_several_steps(
+    config, tried, size, lines_told
+):
+    training = dataclasses.replace(config.training, batch_size=32, batch_per_device=size)
+    config, lines = dataclasses.replace(config, training=training), []
+    assert choose_batch(config, tf.distribute.get_strategy(), lines.append) is config
+    assert len(lines) == lines_told and all("batch_per_device=auto" in line for line in lines)
+    assert tried == []
+
+
 @pytest.mark.parametrize("before, expected", [(4, 4), (5, 8), (None, 8)])
 def test_auto_stays_as_a_run_began(config, tried, before, expected):
     strategy = tf.distribute.get_strategy()
