@@ -4,20 +4,29 @@ load(path) gives trained networks and build(config) new ones; latents(generator,
 input, and Sampler(generator) makes images from seeds. See docs/architecture.md.
 """
 
-from gansformer.generation import Sampler, latents
-from gansformer.generator import Generator, GeneratorOutput
-from gansformer.loading import build, load
-from gansformer.snapshot import Snapshot, save_snapshot
+from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Generator",
-    "GeneratorOutput",
-    "Sampler",
-    "Snapshot",
-    "build",
-    "latents",
-    "load",
-    "save_snapshot",
-]
+_MODULES = {
+    "Generator": "generator",
+    "GeneratorOutput": "generator",
+    "Sampler": "generation",
+    "Snapshot": "snapshot",
+    "build": "loading",
+    "latents": "generation",
+    "load": "loading",
+    "save_snapshot": "snapshot",
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str):
+    """Give a name of __all__ when it is asked for: importing TensorFlow takes seconds."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

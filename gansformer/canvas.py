@@ -4,8 +4,6 @@ import dataclasses
 import math
 from typing import Any
 
-import tensorflow as tf
-
 from dnnlib.errors import UserError
 
 
@@ -55,13 +53,3 @@ class Canvas:
 def channels_at(log2: int, *, base: int, maximum: int) -> int:
     """Return the number of feature maps at 2^log2 pixels: min(base / 2^(log2-1), maximum)."""
     return min(base // 2 ** (log2 - 1), maximum)
-
-
-def feature_types(canvas: Canvas, dtype: tf.DType, resolutions: int | None) -> dict[int, tf.DType]:
-    """Return the type of the feature maps at 2^r pixels for each r.
-
-    dtype: of the highest `resolutions` resolutions (None: of all). The others are float32, as in
-      StyleGAN2-ADA: low resolutions cost little and vary most.
-    """
-    lowest = 2 if resolutions is None else canvas.log2 - resolutions + 1
-    return {r: dtype if r >= lowest else tf.float32 for r in range(2, canvas.log2 + 1)}

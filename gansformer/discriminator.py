@@ -7,9 +7,9 @@ import tensorflow as tf
 from dnnlib.ops import downsample2d, setup_kernel
 from dnnlib.random_streams import RandomStream
 from gansformer.bipartite import Components, discriminator_attention
-from gansformer.canvas import Canvas, channels_at, feature_types
+from gansformer.canvas import Canvas, channels_at
 from gansformer.config import DiscriminatorConfig, LabelMappingConfig
-from gansformer.layers import Conv, Dense, minibatch_stddev, normalize_rms
+from gansformer.layers import Conv, Dense, feature_types, minibatch_stddev, normalize_rms
 from gansformer.positions import GridPositions
 from gansformer.summary import format_summary, summarize
 from gansformer.variables import Scope

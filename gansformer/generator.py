@@ -11,8 +11,9 @@ from dnnlib.errors import UserError
 from dnnlib.images import to_pil, to_uint8
 from dnnlib.ops import forbid_saving_native_ops
 from dnnlib.random_streams import RandomStream
-from gansformer.canvas import Canvas, feature_types
+from gansformer.canvas import Canvas
 from gansformer.config import GeneratorConfig
+from gansformer.layers import feature_types
 from gansformer.mapping import MappingNetwork
 from gansformer.summary import format_summary, summarize
 from gansformer.synthesis import SynthesisNetwork, count_slices

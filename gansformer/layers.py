@@ -21,6 +21,7 @@ from dnnlib.ops import (
     upsample_conv2d,
 )
 from dnnlib.random_streams import RandomStream
+from gansformer.canvas import Canvas
 from gansformer.summary import shown
 from gansformer.variables import Scope
 
@@ -257,3 +258,13 @@ def minibatch_stddev(
     y = tf.broadcast_to(y, [batches, group, groups, tf.reduce_prod(shape[1:-1]), channels])
     y = tf.reshape(y, tf.concat([shape[:-1], [channels]], 0))
     return tf.concat([x, tf.cast(y, x.dtype)], axis=-1)
+
+
+def feature_types(canvas: Canvas, dtype: tf.DType, resolutions: int | None) -> dict[int, tf.DType]:
+    """Return the type of the feature maps at 2^r pixels for each r.
+
+    dtype: of the highest `resolutions` resolutions (None: of all). The others are float32, as in
+      StyleGAN2-ADA: low resolutions cost little and vary most.
+    """
+    lowest = 2 if resolutions is None else canvas.log2 - resolutions + 1
+    return {r: dtype if r >= lowest else tf.float32 for r in range(2, canvas.log2 + 1)}

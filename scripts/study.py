@@ -97,6 +97,8 @@ def _run(options: argparse.Namespace) -> bool:
     cells = study.choose(options.rows, options.seeds)
     runs = options.runs or _default_runs(options.study)
     require_writable(runs, "--runs")
+    for cell in cells:
+        cell.check(study, options.assignments)
     data = options.data or Path(study.data)
     if options.data is None and not holds_data_set(data):
         prepare_data([*study.prepare.split(), "--out", str(data)])

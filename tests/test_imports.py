@@ -1,6 +1,8 @@
 """Imports go one way: scripts -> training -> {gansformer -> metrics, datasets} -> dnnlib."""
 
 import ast
+import subprocess
+import sys
 
 import pytest
 
@@ -36,6 +38,15 @@ def test_imports_go_one_way(package):
         packages = {name.split(".")[0] for name in imported_modules(path)}
         ours = packages & (set(ALLOWED) | {"tests"}) - {package}
         assert ours <= ALLOWED[package], f"{path} imports {ours - ALLOWED[package]}"
+
+
+def test_programs_start_without_tensorflow():
+    """So --help and --status answer at once, and TensorFlow's messages can be held back."""
+    programs = [f"scripts.{path.stem}" for path in (ROOT / "scripts").glob("*.py")]
+    modules = ", ".join([*programs, "gansformer", "training", "training.study.run"])
+    code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
+    assert len(programs) > 10
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_only_synthesis_knows_the_fused_form():

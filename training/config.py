@@ -6,7 +6,7 @@ Defaults are those of the official command line without options.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from dnnlib.config import from_mapping, read_yaml, set_option
 from dnnlib.errors import UserError
@@ -188,12 +188,23 @@ def load_config(
     data, run, devices: what training.preset auto looks at, see training.auto.complete.
     Raises UserError for a missing file, bad YAML, an unknown option or a wrong value.
     """
-    options = read_yaml(find_config(name))
-    for assignment in assignments:
-        set_option(options, assignment, RunConfig)
-    training = options.get("training")
-    if isinstance(training, dict) and training.get("preset") == "auto":
+    options = read_options(name, assignments)
+    if is_auto(options):
         from training.auto import complete  # needs TensorFlow
 
         options = complete(options, data=data, run=run, devices=devices)
     return from_mapping(RunConfig, options)
+
+
+def read_options(name: str | Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the nested options that a YAML file and assignments give. Raises UserError."""
+    options = read_yaml(find_config(name))
+    for assignment in assignments:
+        set_option(options, assignment, RunConfig)
+    return options
+
+
+def is_auto(options: dict[str, Any]) -> bool:
+    """Return whether options that are not given are chosen for the data set and the devices."""
+    training = options.get("training")
+    return isinstance(training, dict) and training.get("preset") == "auto"

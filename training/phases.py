@@ -16,7 +16,7 @@ from dnnlib.devices import on_host
 from dnnlib.random_streams import RandomStream
 from gansformer.projected_discriminator import ProjectedDiscriminator
 from training import regularizers
-from training.augmentation import augment
+from training.augmentation.pipeline import augment
 from training.config import RunConfig
 from training.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from training.optimizer import Adam

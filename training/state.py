@@ -7,7 +7,7 @@ from dnnlib.devices import on_host
 from gansformer.generator import Generator
 from gansformer.projected_discriminator import ProjectedDiscriminator, make_discriminator
 from gansformer.variables import variables_by_name
-from training.augmentation import AdaptiveProbability
+from training.augmentation.adaptation import AdaptiveProbability
 from training.config import RunConfig, TrainingConfig
 from training.optimizer import Adam, LossScale
 

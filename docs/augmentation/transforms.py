@@ -16,8 +16,8 @@ import datasets  # noqa: E402
 from dnnlib.images import save_image  # noqa: E402
 from dnnlib.random_streams import RandomStream  # noqa: E402
 from gansformer.grids import make_grid  # noqa: E402
-from training.augmentation import AugmentationConfig, augment  # noqa: E402
-from training.augmentation.config import ADA  # noqa: E402
+from training.augmentation.config import ADA, AugmentationConfig  # noqa: E402
+from training.augmentation.pipeline import augment  # noqa: E402
 
 COLUMNS = 8
 

@@ -8,7 +8,8 @@ from PIL import Image
 from dnnlib.random_streams import RandomStream
 from scripts.generate import main as generate
 from scripts.prepare_data import main as prepare_data
-from training.augmentation import AugmentationConfig, augment
+from training.augmentation.config import AugmentationConfig
+from training.augmentation.pipeline import augment
 from training.config import load_config
 from training.loop import train
 

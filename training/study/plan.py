@@ -11,6 +11,7 @@ from dnnlib.errors import MissingFile, UserError, suggest
 from dnnlib.numbers import LARGEST, FiniteNumber, Seed
 from gansformer.configurations import CONFIGS
 from metrics.names import parse_metrics
+from training.config import RunConfig, is_auto, read_options
 
 STUDIES = CONFIGS / "studies"
 Kimg = Annotated[float, FiniteNumber(0.001, LARGEST)]
@@ -111,6 +112,15 @@ class Cell:
             f"training.seed={self.seed}",
             f"output.milestones_kimg=[{points}]",
         ]
+
+    def check(self, study: Study, more: list[str]) -> None:
+        """Raise UserError if the configuration is wrong, as far as it does not depend on data."""
+        try:
+            options = read_options(self.row.config, self.assignments(study, more))
+            if not is_auto(options):
+                from_mapping(RunConfig, options)
+        except UserError as error:
+            raise UserError(f"row {self.row.name}: {error}") from None
 
 
 def find_study(name: str | Path) -> Path:

@@ -10,8 +10,9 @@ from gansformer.config import DiscriminatorConfig, GeneratorConfig
 from scripts.train import main as train
 from tests.training.runs import train_in_process
 from tests.training.test_replicas import on_devices
-from training.augmentation import AdaptiveProbability, AugmentationConfig, augment
-from training.augmentation.config import ADA
+from training.augmentation.adaptation import AdaptiveProbability
+from training.augmentation.config import ADA, AugmentationConfig
+from training.augmentation.pipeline import augment
 from training.config import DataConfig, RunConfig, TrainingConfig
 from training.randomness import Randomness
 from training.regularizers import gradient_square

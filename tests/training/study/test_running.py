@@ -29,7 +29,7 @@ ROWS = """
   - {name: second, config: CONFIG, set: [training.gamma=1]}
 """
 BAD_AND_AUTO = """\
-  - {name: bad, config: nonsense}
+  - {name: bad, config: CONFIG, set: [data.labels=true]}
   - {name: auto, config: auto, set: [discriminator.kind=stylegan2]}
 """
 STUDY = """
@@ -116,6 +116,7 @@ def test_mistakes_end_with_one_line_and_status_2(tmp_path, study, monkeypatch, c
         (["run", "smok"], 'study smok does not exist; did you mean "smoke"?'),
         (["run", study, "--rows", "third"], "there is no row third"),
         (["run", study, "--seeds", "1,x"], "--seeds 1,x: use whole numbers"),
+        (["run", study, "--set", "training.gama=1"], 'row first: unknown option "training.gama"'),
         (["status", tmp_path / "empty"], "does not exist"),
         (["walk", study], "invalid choice"),
     ):
@@ -126,11 +127,12 @@ def test_mistakes_end_with_one_line_and_status_2(tmp_path, study, monkeypatch, c
 
 
 @pytest.mark.slow
-def test_a_row_that_fails_does_not_lose_the_others(tmp_path, study, small_data):
-    study.write_text(study.read_text().replace("rows:\n", "rows:\n" + BAD_AND_AUTO))
+def test_a_row_that_fails_does_not_lose_the_others(tmp_path, study, small_config, small_data):
+    rows = BAD_AND_AUTO.replace("CONFIG", str(small_config))
+    study.write_text(study.read_text().replace("rows:\n", "rows:\n" + rows))
     status, output = run_study(["run", study, "--data", small_data], tmp_path)
     assert status == 2
-    assert "configuration nonsense does not exist" in output
+    assert f"{small_data} has no labels" in output
     assert "fd-custom50 is left out: metrics such as fd-custom50k need a network" in output
     last = output.splitlines()[-1]
     assert last.startswith("error: not finished: bad-seed0 (ended with status 2);")
