@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,28 +41,30 @@ def fits_in_memory(
         "data": {"channels": channels, "label_dim": label_dim},
     }
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    result = subprocess.run(
-        [sys.executable, "-m", "training.memory_trial"],
-        input=json.dumps(task),
+    with subprocess.Popen(
+        [sys.executable, "-m", "training.memory_trial", json.dumps(task)],
+        stdin=subprocess.PIPE,  # is open as long as this process lives, see _end_with_parent
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-    )
-    if result.returncode in (0, OUT_OF_MEMORY, -signal.SIGKILL):  # the last: of the machine
-        return result.returncode == 0
-    reason = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    ) as process:
+        messages = process.stderr.read().splitlines()
+        status = process.wait()
+    if status in (0, OUT_OF_MEMORY, -signal.SIGKILL):  # the last: of the machine
+        return status == 0
     raise UserError(
         f"training.batch_per_device={config.training.batch_per_device} could not be tried; give "
-        f"a number instead of auto. The trial ended with status {result.returncode}: {reason}"
+        f"a number instead of auto. The trial ended with status {status}: "
+        f"{messages[-1] if messages else 'it said nothing'}"
     )
 
 
 def main() -> None:
-    """Try what standard input describes; end with status 0, or OUT_OF_MEMORY."""
+    """Try what the argument describes; end with status 0, or OUT_OF_MEMORY."""
     from dnnlib.quiet import import_tensorflow
 
-    task = json.load(sys.stdin)
+    task = json.loads(sys.argv[1])
     import_tensorflow()
     from dnnlib.computing import ComputingOptions
     from dnnlib.devices import variable_scope
@@ -76,6 +79,11 @@ def main() -> None:
         if not is_out_of_memory(error):
             raise
         sys.exit(OUT_OF_MEMORY)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()  # until its other end is closed
+    os._exit(1)
 
 
 def compute_each_phase(
@@ -108,4 +116,5 @@ def compute_each_phase(
 
 
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     main()

@@ -111,7 +111,7 @@ def test_a_batch_that_does_not_fit_into_memory(batch, status):
         "computing": {},
         "data": {"channels": 3, "label_dim": 0},
     }
-    result = start("-c", TRIAL, options=("--bfc",), input=json.dumps(task))
+    result = start("-c", TRIAL, json.dumps(task), options=("--bfc",))
     assert result.returncode == status, result.stderr[-4000:]
 
 
