@@ -1,5 +1,6 @@
-"""Importing TensorFlow without its start-up messages."""
+"""Importing TensorFlow without the messages that are not for users of a program."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -9,7 +10,9 @@ from dnnlib.memory import keep_freed_memory
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow into a program; its messages are shown only if the import fails.
+    """Import TensorFlow into a program, which then shows errors of it, but no notes and warnings.
+
+    Warnings are about how a program is written: of a function that is traced often, for example.
 
     It also makes the program keep the memory that it frees, which makes TensorFlow faster.
     Some of its messages are written by C++ code before any logging option is read, so the file
@@ -35,6 +38,7 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def _scratch_file() -> IO[bytes]:
