@@ -75,6 +75,7 @@ class Dataset:
             numbers = take_positions(self.count, positions, seed=seed, orders=orders)
             return self._read_messages(numbers), numbers
 
+        @tf.autograph.experimental.do_not_convert  # it would leave files behind when it is killed
         def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             messages, numbers = tf.numpy_function(read_batch, [number], [tf.string, tf.int64])
             messages.set_shape([len(part)])
