@@ -62,6 +62,7 @@ class Dataset:
         part: which images of each batch are read, by their places in it; all if None. So do
           several processes share one stream.
         drop_labels: give labels of size [B, 0], as for a set without labels.
+        Let go of an iterator before Python ends: while it reads ahead it can keep it from ending.
         """
         if batch_size < 1 or start < 0:
             raise ValueError(

@@ -127,7 +127,8 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
     """Run `main(arguments)` and return its exit status.
 
     0: done. 2: something the user can put right, in one line. 130: Ctrl-C. Any other exception
-    is a fault of ours and keeps its traceback (status 1).
+    is a fault of ours, whose traceback is shown (status 1). It does not leave this function: what
+    its frames hold would live until Python ends, and a reader of images can then keep it from that.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     for stream in (sys.stdout, sys.stderr):
@@ -142,17 +143,17 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
     except BrokenPipeError:  # what reads our output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        if error.errno not in _REMEDIES and not isinstance(error, FileNotFoundError):
-            raise
-        return _fail(_describe(error), arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        return _fail(_OUT_OF_MEMORY, arguments)
+        has_remedy = isinstance(error, OSError) and error.errno in _REMEDIES
+        if has_remedy or isinstance(error, FileNotFoundError):
+            return _fail(_describe(error), arguments)
+        if is_out_of_memory(error):
+            return _fail(_OUT_OF_MEMORY, arguments)
+        traceback.print_exc()
+        return 1
     return 0
 
 

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -122,9 +123,21 @@ def test_debug_shows_the_traceback(capsys):
 
 
 @pytest.mark.parametrize("error", [ValueError("ours"), OSError(errno.EIO, "disk"), OSError("odd")])
-def test_faults_of_ours_keep_their_traceback(error):
-    with pytest.raises(type(error)):
-        run(ending_with(error), [])
+def test_faults_of_ours_show_their_traceback_and_keep_nothing_alive(error, capsys):
+    held = []
+
+    class Reader:
+        pass
+
+    def main(arguments):
+        reader = Reader()
+        held.append(weakref.ref(reader))
+        raise type(error)(*error.args)
+
+    assert run(main, []) == 1
+    assert held[0]() is None
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback") and "raise type(error)" in shown
 
 
 def test_success_and_interrupt(capsys):
