@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.read()  # until its other end is closed
+    os.read(0, 1)  # until its other end is closed; sys.stdin would be locked when Python ends
     os._exit(1)
 
 
