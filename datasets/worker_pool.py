@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 
 from datasets.conversion import Outcome, Task, convert_all
 from datasets.preparation import Preparation
+from dnnlib.child_processes import end_with_parent
 from dnnlib.errors import UserError
 
 BYTES_A_PORTION = 1 << 20  # of prepared pixels that a worker hands over at once
@@ -43,7 +43,7 @@ def convert_in_order(
     # Fresh processes, not forks: the caller may have started threads (TensorFlow's, for example).
     try:
         executor = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=_start_worker
+            workers, multiprocessing.get_context("spawn"), initializer=end_with_parent
         )
     except (OSError, NotImplementedError, ImportError) as error:  # no /dev/shm, for example
         print(
@@ -94,13 +94,3 @@ def _ctrl_c_held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker() -> None:
-    """End with the parent, even if it is killed."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)

@@ -3,12 +3,10 @@
 import itertools
 import json
 import multiprocessing
-import multiprocessing.connection
 import os
 import platform
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnnlib import cli
+from dnnlib.child_processes import end_with_parent
 from dnnlib.config import to_mapping
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_file, lock
@@ -97,18 +96,13 @@ def _work_in_process(
 def _work(*arguments) -> None:
     """Work on a run in this process; end with the exit status of a program."""
     os.setsid()  # Ctrl-C goes to the process that started this one, which passes it on
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
     def main(_: Sequence[str]) -> None:
         if not work_on_run(*arguments):
             sys.exit(STOPPED)
 
     sys.exit(cli.run(main))
-
-
-def _end_with_parent() -> None:
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
 
 
 def work_on_run(
