@@ -121,17 +121,20 @@ def _last(pattern: str, text: str) -> str:
 def find_results(study: Study, directory: Path) -> list[Result]:
     """Return the results of all rows and seeds of a study, also of those not started.
 
-    Runs of other seeds than the study's that lie there count as well.
+    Runs of other seeds than the study's count as well; where there are none but these, the study's
+    seeds are not waited for.
     """
-    seeds: dict[str, set[int]] = {row.name: set(study.seeds) for row in study.rows}
+    begun: dict[str, set[int]] = {row.name: set() for row in study.rows}
     for path in directory.glob(f"*-seed*/{DESCRIPTION}"):
         description = _read_description(path.parent)
-        if description["row"] in seeds:
-            seeds[description["row"]].add(description["seed"])
+        if description["row"] in begun:
+            begun[description["row"]].add(description["seed"])
+    seeds = set().union(*begun.values())
+    wanted = set(study.seeds) if seeds & set(study.seeds) else seeds or set(study.seeds)
     return [
         read_result(name, seed, directory / f"{name}-seed{seed}")
-        for name, numbers in seeds.items()
-        for seed in sorted(numbers)
+        for name, numbers in begun.items()
+        for seed in sorted(wanted | numbers)
     ]
 
 

@@ -163,6 +163,15 @@ def test_images_are_the_first_of_the_grid_in_their_places(tmp_path, capsys):
     assert pixels[::64, ::48, 0].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
+def test_a_study_of_other_seeds_does_not_wait_for_its_own(tmp_path, capsys):
+    runs = tmp_path / "runs"
+    write_run(runs, STUDY, "simplex", seed=7, distances=DISTANCES["simplex"])
+    _, text = report(runs, tmp_path / "out", capsys)
+    assert "1 of 3 runs are finished: 3 rows, 1 seed, 100 kimg." in text
+    assert "Not finished: stylegan2: not started; duplex: not started." in text
+    assert (tmp_path / "out" / "report-images" / "simplex-10kimg.png").is_file()
+
+
 def test_nothing_there_yet(tmp_path, capsys):
     assert run(main, ["report", str(tmp_path)]) == 2
     assert "holds no runs of a study" in capsys.readouterr().err
