@@ -11,13 +11,25 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError
 from dnnlib.numbers import LARGEST_SEED
+from dnnlib.ops.library import current_device
 from dnnlib.random_streams import RandomStream
 from gansformer.generator import Generator, GeneratorOutput
 from gansformer.labels import describe_choices, read_label
 from gansformer.snapshot import Snapshot
 
 MOST_IMAGES = 1_000_000  # in one call
-BATCH = 8  # always this many at a time, so that not even rounding depends on their number
+BATCH, MOST_ON_GPU = 8, 32
+
+
+def images_at_once(generator: Generator) -> int:
+    """Return how many images are made at once: always as many, so that not even rounding depends on
+    how many are wanted.
+
+    A GPU waits for the host where few are small, so there more, up to the pixels of 8 of 256x256.
+    """
+    if current_device() == "CPU":
+        return BATCH
+    return max(BATCH, min(MOST_ON_GPU, BATCH * 256**2 // generator.resolution**2))
 
 
 def latents(generator: Generator, seeds: Sequence[int] | tf.Tensor) -> tf.Tensor:
@@ -34,7 +46,7 @@ def noise_numbers(generator: Generator, seeds: Sequence[int]) -> np.ndarray:
 
 
 class Sampler:
-    """Makes images of one generator from seeds, z or w; traced once for all batches.
+    """Makes images of one generator from seeds, z or w, `size` at once; traced once.
 
     psi, psi_cutoff: truncation, see Generator. noise: "random" (a function of the seed), "const"
     or "none". The same w and seed give the same image, bit by bit, whichever way w came about.
@@ -49,7 +61,7 @@ class Sampler:
         noise: str = "random",
         return_attention: bool = False,
     ):
-        self.generator = generator
+        self.generator, self.size = generator, images_at_once(generator)
         self._is_truncated = not (isinstance(psi, (int, float)) and psi == 1)
 
         @tf.function(autograph=False, reduce_retracing=True)
@@ -80,27 +92,26 @@ class Sampler:
 
         def make(numbers: range) -> tuple[list[int], GeneratorOutput]:
             batch = [seeds[i] for i in numbers]
-            padded = tf.constant(_pad(batch), tf.int64)
-            rows = None if labels is None else _pad([labels[i] for i in numbers])
+            padded = tf.constant(self._pad(batch), tf.int64)
+            rows = None if labels is None else self._pad([labels[i] for i in numbers])
             w = self._map_batch(self._latents(padded), rows, center)
             return batch, _keep(self._synthesize(w, padded), len(batch))
 
         center = self._center()
-        numbers = range(len(seeds))
-        parts = (numbers[first : first + BATCH] for first in numbers[::BATCH])
-        yield from _two_at_a_time(make, parts)
+        yield from _two_at_a_time(make, self._parts(range(len(seeds))))
 
     def map(self, seeds: Sequence[int], labels: np.ndarray | None = None) -> np.ndarray:
         """Return w [B, K, L, w_dim] of seeds, truncated: what their images are made from."""
-        z = [self._latents(tf.constant(_pad(part), tf.int64)) for part in _parts(list(seeds))]
+        parts = self._parts(list(seeds))
+        z = [self._latents(tf.constant(self._pad(part), tf.int64)) for part in parts]
         return self.map_latents(np.concatenate(z)[: len(seeds)], labels)
 
     def map_latents(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Return w [B, K, L, w_dim] for z [B, K, z_dim], after truncation."""
         center, rows = self._center(), [None] * len(z) if labels is None else labels
         parts = [
-            self._map_batch(_pad(part), None if labels is None else _pad(row), center)
-            for part, row in zip(_parts(z), _parts(rows), strict=True)
+            self._map_batch(self._pad(part), None if labels is None else self._pad(row), center)
+            for part, row in zip(self._parts(z), self._parts(rows), strict=True)
         ]
         return np.concatenate(parts)[: len(z)]
 
@@ -131,16 +142,23 @@ class Sampler:
 
         def make(part: list[tuple]) -> GeneratorOutput:
             w, seeds, numbers = zip(*part, strict=True)
-            numbers = None if numbers[0] is None else tf.constant(_pad(numbers), tf.float32)
-            out = self._synthesize(_pad(w), tf.constant(_pad(seeds), tf.int64), numbers)
+            numbers = None if numbers[0] is None else tf.constant(self._pad(numbers), tf.float32)
+            out = self._synthesize(self._pad(w), tf.constant(self._pad(seeds), tf.int64), numbers)
             return _keep(out, len(part))
 
         items = iter(items)
-        return _two_at_a_time(make, iter(lambda: list(itertools.islice(items, BATCH)), []))
+        return _two_at_a_time(make, iter(lambda: list(itertools.islice(items, self.size)), []))
 
     def _map_batch(self, z, labels: np.ndarray | None, center: tf.Tensor | None) -> tf.Tensor:
         labels = None if labels is None else tf.constant(labels, tf.float32)
         return self._map(tf.convert_to_tensor(z), labels, center)
+
+    def _parts(self, rows: Sequence) -> Iterator[Sequence]:
+        return (rows[first : first + self.size] for first in range(0, len(rows), self.size))
+
+    def _pad(self, rows: Sequence) -> np.ndarray:
+        """Return the rows of a part, the last one repeated until they are as many as always."""
+        return np.stack([*rows, *[rows[-1]] * (self.size - len(rows))])
 
     def _center(self) -> tf.Tensor | None:
         """Return what w is pulled towards: an argument, for in training it moves."""
@@ -160,15 +178,6 @@ def _two_at_a_time(make: Callable, parts: Iterable) -> Iterator:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _parts(rows: Sequence) -> list[Sequence]:
-    return [rows[first : first + BATCH] for first in range(0, len(rows), BATCH)]
-
-
-def _pad(rows: Sequence) -> np.ndarray:
-    """Return up to BATCH rows, filled up to BATCH with the last one."""
-    return np.stack([*rows, *[rows[-1]] * (BATCH - len(rows))])
 
 
 def _keep(out: GeneratorOutput, count: int) -> GeneratorOutput:

@@ -19,7 +19,7 @@ from dnnlib.images import save_image
 from dnnlib.progress import track
 from dnnlib.videos import default_format, require_format, write_video
 from gansformer import editing
-from gansformer.generation import BATCH, latents, noise_numbers
+from gansformer.generation import latents, noise_numbers
 from gansformer.grids import (
     colour_attention,
     enlarge,
@@ -468,7 +468,7 @@ def _stream(opened: OpenModel, items: Iterable, total: int, label: str) -> Itera
 
 def _map_along(opened: OpenModel, way: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield w [K, L, w_dim] of each z [K, z_dim]."""
-    while part := list(islice(way, BATCH)):
+    while part := list(islice(way, opened.sampler.size)):
         yield from opened.sampler.map_latents(np.stack(part), opened.labels(len(part)))
 
 

@@ -125,16 +125,19 @@ def test_seeds():
     assert parse_seeds("0-3,9, 5") == [0, 1, 2, 3, 9, 5]
 
 
+@pytest.mark.gpu
 def test_sampler_gives_all_images_at_once(model):
-    """The same as batch by batch, for more than a batch and with a rest."""
+    """The same as batch by batch, for more than a batch and with a rest; and as one alone."""
     generator = gansformer.load(model).Gs
     sampler = gansformer.Sampler(generator, psi=0.5, return_attention=True)
-    whole = sampler(range(11))
-    parts = [out for _, out in sampler.batches(range(11))]
-    assert len(parts) == 2 and whole.images.shape == (11, 8, 8, 3)
-    np.testing.assert_array_equal(whole.images[8:], parts[1].images)
-    np.testing.assert_array_equal(whole.w[:8], parts[0].w)
-    assert [maps.shape[0] for maps in whole.attention] == [11] * len(parts[0].attention)
+    size, count = sampler.size, sampler.size + 3
+    whole = sampler(range(count))
+    parts = [out for _, out in sampler.batches(range(count))]
+    assert len(parts) == 2 and whole.images.shape == (count, 8, 8, 3)
+    np.testing.assert_array_equal(whole.images[size:], parts[1].images)
+    np.testing.assert_array_equal(whole.w[:size], parts[0].w)
+    assert [maps.shape[0] for maps in whole.attention] == [count] * len(parts[0].attention)
+    np.testing.assert_array_equal(whole.images[-1:], sampler([count - 1]).images)
 
 
 def test_bfloat16_stays_close(model, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.random_streams import RandomStream
-from gansformer.generation import BATCH
+from gansformer.generation import images_at_once
 from gansformer.generator import Generator
 from metrics.path_length import EPSILON, LatentPath
 
@@ -38,15 +38,15 @@ class PathSampler:
             ws = [generator.truncate(w, psi=psi) for w in points]
             return [generator.synthesis(w, noise=noise, seed=seeds).images for w in ws]
 
-        self._evaluate = evaluate
+        self._evaluate, self._size = evaluate, images_at_once(generator)
 
     def pairs(
         self, seeds: range, labels: np.ndarray | None = None
     ) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         """Yield batches of pairs, each float32 [B, H, W, C] in about 0..255, not clipped."""
-        for first in range(0, len(seeds), BATCH):
-            numbers = np.arange(first, min(first + BATCH, len(seeds)))
-            padded = np.resize(numbers, BATCH)  # always as many: see gansformer.generation
+        for first in range(0, len(seeds), self._size):
+            numbers = np.arange(first, min(first + self._size, len(seeds)))
+            padded = np.resize(numbers, self._size)  # always as many: see gansformer.generation
             rows = None if labels is None else tf.constant(labels[padded], tf.float32)
             images = self._evaluate(tf.constant(seeds.start + padded, tf.int64), rows)
             yield tuple((part[: len(numbers)] + 1) * 127.5 for part in images)
