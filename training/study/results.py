@@ -129,8 +129,9 @@ def find_results(study: Study, directory: Path) -> list[Result]:
         description = _read_description(path.parent)
         if description["row"] in begun:
             begun[description["row"]].add(description["seed"])
-    seeds = set().union(*begun.values())
-    wanted = set(study.seeds) if seeds & set(study.seeds) else seeds or set(study.seeds)
+    wanted, seeds = set(study.seeds), set().union(*begun.values())
+    if seeds and seeds.isdisjoint(wanted):
+        wanted = seeds
     return [
         read_result(name, seed, directory / f"{name}-seed{seed}")
         for name, numbers in begun.items()
